@@ -1,0 +1,498 @@
+"""Checkpoints: folders of safetensors and JSON that are there whole or not at all. No pickle is read or written.
+
+    <run>/checkpoints/<step>/
+      <group>.safetensors   one for each group of tensors: model, optimizer, ...
+      state.json            everything else
+      manifest.json         size and SHA-256 of each file, and its own; written last
+
+A checkpoint is written into a hidden folder beside, flushed file by file, and renamed into place. A kill or a
+power cut at any instant leaves the ones before it as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from birdplane import durable
+from birdplane.errors import BirdplaneError
+
+FORMAT = 1
+
+_STATE = "state.json"
+_MANIFEST = "manifest.json"
+_GROUP = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_STEP = re.compile(r"[0-9]{8,18}")
+_HIDDEN = re.compile(r"\.([0-9]{8,18})\.(new|old|gone)")
+#: A manifest is a few hundred bytes; what is far larger is none.
+_MANIFEST_LIMIT = 1 << 20
+
+
+class DamagedCheckpoint(BirdplaneError):  # noqa: N818 - it reads as what it is
+    """A checkpoint that is not what was written. `path` is its folder; the message names the file."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"the checkpoint {str(path)!r} is damaged: {what}")
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved: `tensors` by group and name, on the CPU and contiguous, and `state`."""
+
+    step: int
+    path: Path
+    tensors: dict[str, dict[str, Tensor]]
+    state: Any
+
+
+# --- writing ----------------------------------------------------------------------------------------------
+
+
+def save(folder: Path, step: int, *, tensors: Mapping[str, Mapping[str, Tensor]], state: Any) -> Path:
+    """Write the checkpoint of `step` into `folder` and return its path, `folder/00001570` for step 1570.
+
+    When it returns, everything is on the disk. One of the same step is replaced. What an interrupted save left
+    behind is removed first. Only one process at a time may save into a folder (see `birdplane.runs.Run.lock`).
+
+    Args:
+        tensors: by group and name, on any device and in any layout; they may share memory.
+        state: numbers, strings, booleans, None, lists, tuples and dicts of them, which `load` returns exactly:
+            not a number, infinities and tuples included.
+
+    Raises:
+        ValueError: a group's name is not lower-case words.
+        TypeError: there is something else in `state`.
+        BirdplaneError: it could not be written, in one line; the earlier checkpoints are untouched.
+    """
+    files = {f"{_checked_group(group)}.safetensors": _to_bytes(named) for group, named in tensors.items()}
+    files[_STATE] = _dumps(encode(state))
+    files[_MANIFEST] = _manifest(step, files)
+    final, beside = folder / f"{step:08d}", folder / f".{step:08d}.new"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _tidy(folder)
+        _write(beside, files)
+        _move_into_place(beside, final)
+    except OSError as error:
+        durable.remove_folder(beside)
+        raise durable.trouble(error, f"save the checkpoint of step {step} in", folder) from error
+    except BaseException:
+        durable.remove_folder(beside)
+        raise
+    return final
+
+
+def prune(folder: Path, keep: int = 2, best: int | None = None) -> list[Path]:
+    """Remove all checkpoints but the last `keep` and that of step `best`; return what was removed.
+
+    What cannot be removed stays, without a word: it harms nothing.
+
+    Raises:
+        ValueError: `keep` is less than 1.
+    """
+    if keep < 1:
+        raise ValueError("at least one checkpoint must be kept")
+    return _remove(folder, [step for step in steps(folder)[:-keep] if step != best])
+
+
+def rewind(folder: Path, step: int) -> list[Path]:
+    """Remove the checkpoints of steps after `step`: for a run that goes on from there because those are damaged."""
+    return _remove(folder, [later for later in steps(folder) if later > step])
+
+
+def _write(beside: Path, files: Mapping[str, bytes]) -> None:
+    beside.mkdir()
+    for name, data in files.items():
+        durable.write_file(beside / name, data)
+    durable.sync_folder(beside)
+
+
+def _move_into_place(beside: Path, final: Path) -> None:
+    """Rename into place. One of the same step steps aside, where `steps` still finds it until this one is there."""
+    if not final.exists():
+        durable.rename_folder(beside, final)
+        return
+    aside = _hidden(final, "old")
+    durable.rename_folder(final, aside)
+    try:
+        durable.rename_folder(beside, final)
+    except BaseException:
+        if not final.exists():
+            aside.rename(final)
+        raise
+    durable.remove_folder(aside)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what an interrupted save or removal left, and put back what had stepped aside."""
+    for path, step, what in _leftovers(folder):
+        final = folder / f"{step:08d}"
+        if what == "old" and not final.exists():
+            durable.rename_folder(path, final)
+        else:
+            durable.remove_folder(path)
+
+
+def _remove(folder: Path, unwanted: list[int]) -> list[Path]:
+    removed = []
+    for step in unwanted:
+        path = folder / f"{step:08d}"
+        gone = _hidden(path, "gone")
+        # Out of sight in one step: a kill halfway must not leave what looks like a damaged checkpoint.
+        with contextlib.suppress(OSError):
+            durable.rename_folder(path, gone)
+            removed.append(path)
+        durable.remove_folder(gone)
+    return removed
+
+
+def _hidden(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")
+
+
+def _leftovers(folder: Path) -> list[tuple[Path, int, str]]:
+    found = [(path, _HIDDEN.fullmatch(path.name)) for path in folder.iterdir()]
+    return [(path, int(match[1]), match[2]) for path, match in found if match]
+
+
+def _checked_group(group: str) -> str:
+    if not _GROUP.fullmatch(group):
+        raise ValueError(
+            f"{group!r} cannot name a group of tensors: use lower-case letters, digits, '-' and '_'"
+        )
+    return group
+
+
+def _to_bytes(named: Mapping[str, Tensor]) -> bytes:
+    seen: set[int] = set()
+    return safetensors.torch.save({name: _plain(tensor, seen) for name, tensor in named.items()})
+
+
+def _plain(tensor: Tensor, seen: set[int]) -> Tensor:
+    """Return the values on the CPU, contiguous, sharing memory with no other: what safetensors can hold."""
+    plain = tensor.detach().cpu().contiguous()
+    memory = plain.untyped_storage()
+    if memory.data_ptr() in seen or memory.nbytes() != plain.nbytes:
+        plain = plain.clone()
+    seen.add(plain.untyped_storage().data_ptr())
+    return plain
+
+
+def _manifest(step: int, files: Mapping[str, bytes]) -> bytes:
+    sums = {
+        name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
+    }
+    return _sealed({"format": FORMAT, "step": step, "files": sums})
+
+
+def _sealed(content: dict[str, Any]) -> bytes:
+    """Return the manifest's only valid bytes: with its own sum in it, no bit of it can change unseen."""
+    seal = hashlib.sha256(_dumps(content)).hexdigest()
+    return _dumps({**content, "sha256": seal})
+
+
+def _dumps(value: Any) -> bytes:
+    text = json.dumps(value, indent=1, sort_keys=False, ensure_ascii=True, allow_nan=False)
+    return text.encode("ascii") + b"\n"
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of which there are checkpoints, sound or not, in order."""
+    return sorted(_folders(folder))
+
+
+def load(path: Path) -> Checkpoint:
+    """Verify a checkpoint, and return it if every bit is as it was written.
+
+    Raises:
+        DamagedCheckpoint: it is not; the message names the file.
+    """
+    content = _read_manifest(path)
+    files = {name: _read(path, name, wanted) for name, wanted in content["files"].items()}
+    try:
+        state = decode(json.loads(files.pop(_STATE)))
+        tensors = {name.removesuffix(".safetensors"): _from_bytes(data) for name, data in files.items()}
+    except Exception as error:
+        raise DamagedCheckpoint(path, f"it cannot be read: {type(error).__name__}: {error}") from error
+    return Checkpoint(content["step"], path, tensors, state)
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[DamagedCheckpoint]]:
+    """Return the newest sound checkpoint, if there is one, and what is wrong with those after it."""
+    damaged: list[DamagedCheckpoint] = []
+    for _, path in sorted(_folders(folder).items(), reverse=True):
+        try:
+            return load(path), damaged
+        except DamagedCheckpoint as error:
+            damaged.append(error)
+    return None, damaged
+
+
+def _folders(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints by step, one that had stepped aside for its successor included."""
+    try:
+        paths = list(folder.iterdir())
+    except OSError:
+        return {}
+    found = {int(path.name): path for path in paths if _STEP.fullmatch(path.name)}
+    for path in paths:
+        match = _HIDDEN.fullmatch(path.name)
+        if match and match[2] == "old":
+            found.setdefault(int(match[1]), path)
+    return found
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    data = _read_bytes(path, _MANIFEST, _MANIFEST_LIMIT)
+    try:
+        content = json.loads(data)
+        del content["sha256"]
+        sound = _sealed(content) == data
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DamagedCheckpoint(path, f"{_MANIFEST} is not as it was written") from error
+    if not sound:
+        raise DamagedCheckpoint(path, f"{_MANIFEST} is not as it was written")
+    if content["format"] != FORMAT:
+        raise DamagedCheckpoint(
+            path, f"{_MANIFEST} is of format {content['format']}; this version reads {FORMAT}"
+        )
+    if content["step"] != _step_of(path):
+        raise DamagedCheckpoint(path, f"{_MANIFEST} is that of step {content['step']}")
+    present = {entry.name for entry in path.iterdir()} - {_MANIFEST}
+    if extra := present - set(content["files"]):
+        raise DamagedCheckpoint(path, f"{min(extra)} does not belong to it")
+    return dict(content)
+
+
+def _step_of(path: Path) -> int:
+    match = _HIDDEN.fullmatch(path.name)
+    name = match[1] if match else path.name
+    return int(name) if _STEP.fullmatch(name) else -1
+
+
+def _read(path: Path, name: str, wanted: Mapping[str, Any]) -> bytes:
+    data = _read_bytes(path, name, wanted["size"])
+    if len(data) != wanted["size"]:
+        raise DamagedCheckpoint(path, f"{name} has {len(data)} bytes instead of {wanted['size']}")
+    if hashlib.sha256(data).hexdigest() != wanted["sha256"]:
+        raise DamagedCheckpoint(path, f"{name} is not as it was written")
+    return data
+
+
+def _read_bytes(path: Path, name: str, limit: int) -> bytes:
+    file = path / name
+    try:
+        size = file.lstat().st_size
+        if not file.is_file() or file.is_symlink():
+            raise DamagedCheckpoint(path, f"{name} is not a file")
+        if size > limit:
+            raise DamagedCheckpoint(path, f"{name} has {size} bytes, more than the {limit} it may have")
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(path, f"{name} is missing") from error
+    except OSError as error:
+        raise DamagedCheckpoint(path, f"{name} cannot be read: {error.strerror or error}") from error
+
+
+def _from_bytes(data: bytes) -> dict[str, Tensor]:
+    return dict(safetensors.torch.load(data))
+
+
+# --- values that JSON does not have -----------------------------------------------------------------------
+#
+# A dict of one key that begins with "$" stands for a value: $float (the bits of what is not finite), $tuple,
+# $dict (keys that are not strings, or a dict that looks like one of these), $tensor (a name in a group).
+
+
+def encode(value: Any, tensors: dict[str, Tensor] | None = None, path: str = "") -> Any:
+    """Return `value` as plain JSON from which `decode` makes the same value, bit by bit.
+
+    Tensors in it are put into `tensors` under their place in the value.
+
+    Raises:
+        TypeError: there is something in it that cannot be kept.
+    """
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"$float": struct.pack(">d", value).hex()}
+    if isinstance(value, Tensor) and tensors is not None:
+        tensors[path] = value
+        return {"$tensor": path}
+    if isinstance(value, list | tuple):
+        items = [encode(item, tensors, _below(path, at)) for at, item in enumerate(value)]
+        return {"$tuple": items} if isinstance(value, tuple) else items
+    if isinstance(value, dict):
+        return _encode_dict(value, tensors, path)
+    raise TypeError(f"a {type(value).__name__} cannot be kept in a checkpoint{f' ({path})' if path else ''}")
+
+
+def _encode_dict(value: dict[Any, Any], tensors: dict[str, Tensor] | None, path: str) -> Any:
+    pairs = [(key, encode(inner, tensors, _below(path, key))) for key, inner in value.items()]
+    if all(type(key) is str for key, _ in pairs) and not any(key.startswith("$") for key, _ in pairs):
+        return dict(pairs)
+    return {"$dict": [[encode(key), inner] for key, inner in pairs]}
+
+
+def _below(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def decode(value: Any, tensors: Mapping[str, Tensor] | None = None) -> Any:
+    """Return the value that `encode` was given.
+
+    Raises:
+        ValueError: it is not what `encode` returns.
+    """
+    if isinstance(value, list):
+        return [decode(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) != 1 or not (kind := next(iter(value))).startswith("$"):
+        return {key: decode(inner, tensors) for key, inner in value.items()}
+    content = value[kind]
+    match kind:
+        case "$float":
+            return struct.unpack(">d", bytes.fromhex(content))[0]
+        case "$tuple":
+            return tuple(decode(item, tensors) for item in content)
+        case "$dict":
+            return {decode(key): decode(inner, tensors) for key, inner in content}
+        case "$tensor" if tensors is not None and content in tensors:
+            return tensors[content]
+    raise ValueError(f"{kind} {content!r} is not known here")
+
+
+# --- tensors in their places ------------------------------------------------------------------------------
+
+
+def load_tensors(live: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: str = "model") -> None:
+    """Copy saved values into live tensors (such as `model.state_dict()`), whose device and layout stay.
+
+    Raises:
+        BirdplaneError: names, shapes or types are not the same; nothing was copied.
+    """
+    if missing := sorted(set(live) - set(saved)):
+        raise BirdplaneError(f"the checkpoint does not fit: it has no {missing[0]!r} for the {what}")
+    if extra := sorted(set(saved) - set(live)):
+        raise BirdplaneError(f"the checkpoint does not fit: the {what} has no {extra[0]!r}")
+    for name, tensor in live.items():
+        if tensor.shape != saved[name].shape or tensor.dtype != saved[name].dtype:
+            raise BirdplaneError(
+                f"the checkpoint does not fit: {name!r} of the {what} is {_described(tensor)}, "
+                f"in the checkpoint {_described(saved[name])}"
+            )
+    with torch.no_grad():
+        for name, tensor in live.items():
+            tensor.copy_(saved[name])
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+#: How an optimizer computes, not what: the live one's choice stands, as it fits the device at hand.
+_MANNER = ("foreach", "fused", "capturable", "differentiable")
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Any]:
+    """Return an optimizer's tensors by name, and the rest of its state for the checkpoint's JSON."""
+    tensors: dict[str, Tensor] = {}
+    content = encode(optimizer.state_dict(), tensors)
+    return tensors, content
+
+
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], content: Any
+) -> None:
+    """Give an optimizer the state that `optimizer_state` returned, bit by bit.
+
+    The optimizer must be over parameters of the same number, order and shapes. Live tensors are copied into;
+    new ones get their parameter's device and layout. Whether it is fused, foreach or capturable stays.
+
+    Raises:
+        BirdplaneError: the state is of another optimizer or other parameters; nothing was changed.
+    """
+    try:
+        saved = decode(content, tensors)
+        places = list(_places(optimizer, saved))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BirdplaneError(f"the checkpoint does not fit the optimizer: {error}") from error
+    with torch.no_grad():
+        for group, values in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+            for key, value in values.items():
+                if key != "params" and key not in _MANNER:
+                    group[key] = _in_place(group.get(key), value, None)
+        for group, parameter, values in places:
+            live = optimizer.state[parameter]
+            for key in live.keys() - values.keys():
+                del live[key]
+            for key, value in values.items():
+                live[key] = _in_place(live.get(key), value, _Place(parameter, group, key))
+
+
+def _places(
+    optimizer: torch.optim.Optimizer, saved: Any
+) -> Iterator[tuple[dict[str, Any], Tensor, dict[str, Any]]]:
+    """Yield each parameter with its group and its saved values, which are checked to fit."""
+    groups = saved["param_groups"]
+    if len(groups) != len(optimizer.param_groups):
+        raise ValueError(
+            f"it has {len(optimizer.param_groups)} parameter groups, the checkpoint {len(groups)}"
+        )
+    for group, values in zip(optimizer.param_groups, groups, strict=True):
+        if len(group["params"]) != len(values["params"]):
+            counts = f"{len(group['params'])} parameters, the checkpoint {len(values['params'])}"
+            raise ValueError(f"a group of it has {counts}")
+        if unknown := sorted(set(values) - set(group) - {"initial_lr"}):
+            raise ValueError(f"it has no {unknown[0]!r}")
+        for parameter, number in zip(group["params"], values["params"], strict=True):
+            of_parameter = saved["state"].get(number, {})
+            for key, value in of_parameter.items():
+                if isinstance(value, Tensor) and value.dim() > 0 and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"its {key} is {list(value.shape)}, the parameter {list(parameter.shape)}"
+                    )
+            yield group, parameter, of_parameter
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a new state tensor goes."""
+
+    parameter: Tensor
+    group: Mapping[str, Any]
+    key: str
+
+    def make(self, value: Tensor) -> Tensor:
+        parameter = self.parameter
+        # As in torch.optim.Optimizer.load_state_dict: counting on the device would cost a synchronization.
+        counts_on_cpu = self.key == "step" and not (self.group.get("fused") or self.group.get("capturable"))
+        device = torch.device("cpu") if counts_on_cpu else parameter.device
+        if value.shape == parameter.shape:
+            return torch.empty_like(parameter, dtype=value.dtype, device=device).copy_(value)
+        return value.to(device, copy=True)
+
+
+def _in_place(live: Any, value: Any, place: _Place | None) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    if isinstance(live, Tensor) and live.shape == value.shape and live.dtype == value.dtype:
+        return live.copy_(value)
+    return place.make(value) if place else value.clone()

@@ -1,0 +1,215 @@
+"""What differs between systems: flushing to the disk, replacing in one step, telling processes apart.
+
+Everything that must survive a kill or a power cut is written through this module. Where a system has no
+counterpart, the function says so and does what is nearest. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from birdplane.errors import BirdplaneError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; make room and try again",
+    getattr(errno, "EDQUOT", -1): "your disk quota is used up; make room and try again",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied; check who owns the folder and its mode",
+    errno.EPERM: "permission denied; check who owns the folder and its mode",
+    errno.EIO: "the disk reports an input/output error",
+}
+
+#: Windows refuses to replace a file for as long as somebody reads it.
+_WINDOWS_PATIENCE_SECONDS = 2.0
+
+
+def trouble(error: OSError, doing: str, path: Path | str) -> BirdplaneError:
+    """Return the one line that tells a person why `doing` (such as `"write"`) failed at `path`."""
+    reason = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
+    return BirdplaneError(f"cannot {doing} {os.fspath(path)!r}: {reason}")
+
+
+# --- files and folders ------------------------------------------------------------------------------------
+
+
+def sync_file(descriptor: int) -> None:
+    """Wait until what was written to `descriptor` is on the disk.
+
+    macOS answers a plain fsync before the drive has written, so there the drive's own cache is flushed too.
+    """
+    if sys.platform == "darwin":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in `folder` are on the disk. Windows has no such call: NTFS keeps a journal."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Create `path` with `data`, permissions by umask, and flush it. The folder is not flushed.
+
+    Raises:
+        FileExistsError: there is such a file.
+        OSError: it could not be written; what there is of it stays.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        write_all(descriptor, data)
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`: one call to the system unless it takes less than it is given."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Make `path` hold `data`: a reader, a kill or a power cut finds the old content or the new, whole.
+
+    Raises:
+        OSError: it could not be written; the old content stays.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        beside.unlink(missing_ok=True)
+        write_file(beside, data)
+        replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename the file `source` over `target` in one step; on Windows wait a little for readers to let go."""
+    if sys.platform == "win32":
+        _replace_patiently(source, target)
+    else:
+        source.replace(target)
+
+
+def _replace_patiently(source: Path, target: Path) -> None:
+    deadline = time.monotonic() + _WINDOWS_PATIENCE_SECONDS
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def open_to_append(path: Path) -> int:
+    """Return a descriptor at which every write goes to the file's end; the file is created if need be.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o666)
+
+
+def rename_folder(source: Path, target: Path) -> None:
+    """Rename a folder to a name that is free, and flush the folder that holds it.
+
+    Raises:
+        FileExistsError: the name is taken.
+        OSError: the rename or the flush failed.
+    """
+    try:
+        source.rename(target)
+    except OSError as error:
+        # What a taken name is called differs: ENOTEMPTY, EEXIST, ENOTDIR, or access denied on Windows.
+        if os.path.lexists(target) and error.errno not in (errno.ENOSPC, errno.EIO, errno.EROFS):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        raise
+    sync_folder(target.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and what is in it, as far as that goes; what is left is for the next time."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- processes --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where process numbers mean the same: the host, its boot, and the namespace of process numbers.
+
+    `boot` and `namespace` are empty where the system does not tell (macOS, Windows).
+    """
+
+    host: str
+    boot: str = ""
+    namespace: str = ""
+
+
+def this_machine() -> Machine:
+    """Return the machine that this process runs on."""
+    boot = namespace = ""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        with contextlib.suppress(OSError):
+            namespace = str(Path("/proc/self/ns/pid").readlink())
+    return Machine(socket.gethostname(), boot, namespace)
+
+
+def process_started(pid: int) -> str | None:
+    """Return a word for when the process `pid` began, or None if there is no such live process.
+
+    A number that was given to a later process gets another word. On Linux it counts from the boot, so that
+    setting the clock changes nothing. A process that is dead but not yet collected by its parent is not live.
+    """
+    if pid <= 0:
+        return None
+    if sys.platform == "linux":
+        return _process_started_linux(pid)
+    import psutil  # type: ignore[import-untyped, unused-ignore]
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
+    except psutil.AccessDenied:
+        return "hidden"
+    except psutil.Error:
+        return None
+
+
+def _process_started_linux(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The second field is the program's name, which may hold spaces and brackets.
+    words = stat.rpartition(b")")[2].split()
+    return None if words[0] in (b"Z", b"X", b"x") else words[19].decode()
