@@ -100,6 +100,11 @@ MODELS = [
         target="birdplane_builtin.models:residual",
         summary="Chapter 8's very deep net: a hundred residual blocks of one convolution.",
     ),
+    Model(
+        name="swift",
+        target="birdplane_builtin.models:swift",
+        summary="Made for speed: learns cifar2 in seconds on a CPU.",
+    ),
 ]
 
 LOSSES = [

@@ -15,11 +15,10 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from birdplane.errors import BirdplaneError
 
-_MOST_MEMBERS = 2_000_000
 _MOST_TAR_MEMBERS = 100_000
 _DRIVE = re.compile(r"[A-Za-z]:")
 _BROKEN = (
@@ -91,17 +90,7 @@ class ZipFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened: tuple[int, zipfile.ZipFile] | None = None
-        self.sizes: dict[str, int] = {}
-        self.folders: set[str] = set()
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        infos = self._zip().infolist()
-        if len(infos) > _MOST_MEMBERS:
-            raise BirdplaneError(
-                f"{path}: the archive has {len(infos):,} members; at most {_MOST_MEMBERS:,} are read"
-            )
-        for info in infos:
-            self._admit(info)
+        self._list()
 
     def read(self, name: str, *, limit: int) -> bytes:
         """Return the content of one file.
@@ -110,12 +99,12 @@ class ZipFolder:
             MemberError: it has more than `limit` bytes, or is damaged.
             BirdplaneError: the zip cannot be opened any more.
         """
+        archive = self._opened()
         info = self._members[name]
         if info.file_size > limit:
             raise MemberError(
                 self.path, name, f"unpacks to {info.file_size:,} bytes; at most {limit:,} are read"
             )
-        archive = self._zip()
         try:
             with archive.open(info) as file:
                 content = file.read(limit + 1)
@@ -125,21 +114,30 @@ class ZipFolder:
             raise MemberError(self.path, name, "is damaged: it ends early")
         return content
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+    def __reduce__(self) -> tuple[type[ZipFolder], tuple[Path]]:
+        return ZipFolder, (self.path,)
 
-    def _zip(self) -> zipfile.ZipFile:
-        """Return the zip opened by this process: a forked one would share its position in the file.
+    def _list(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self.folders: set[str] = set()
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+        except _BROKEN as error:
+            raise _damaged(self.path, error) from error
+        self._owner = os.getpid()
+        for info in self._zip.infolist():
+            self._admit(info)
+
+    def _opened(self) -> zipfile.ZipFile:
+        """Return the zip as this process opened it: a forked one would share its position in the file.
 
         A `ZipFile` locks around its reads, so the threads of a process share one; opening one for each would
         cost each the time to parse the list of members (0.4 s for 55,000).
         """
-        if self._opened is None or self._opened[0] != os.getpid():
-            try:
-                self._opened = os.getpid(), zipfile.ZipFile(self.path)
-            except _BROKEN as error:
-                raise _damaged(self.path, error) from error
-        return self._opened[1]
+        if self._owner != os.getpid():
+            self._list()
+        return self._zip
 
     def _admit(self, info: zipfile.ZipInfo) -> None:
         """List the member, or refuse it."""
@@ -152,8 +150,10 @@ class ZipFolder:
             )
         if info.flag_bits & 1:
             raise _refused(self.path, name, "encrypted")
-        name = posixpath.normpath(name)
-        if info.is_dir() or info.filename.endswith("\\"):
+        is_folder = name.endswith("/")
+        if is_folder or "//" in name or "./" in name:
+            name = posixpath.normpath(name)
+        if is_folder:
             self.folders.add(name)
             return
         if name in self._members:
@@ -244,10 +244,9 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _refuse_climbing(path: Path, name: str) -> None:
-    parts = name.replace("\\", "/").split("/")
-    if parts[0] == "" or _DRIVE.match(name):
+    if name.startswith(("/", "\\")) or _DRIVE.match(name):
         raise _refused(path, name, "an absolute path")
-    if ".." in parts:
+    if ".." in name and ".." in name.replace("\\", "/").split("/"):
         raise _refused(path, name, "a path that climbs out of the archive")
 
 

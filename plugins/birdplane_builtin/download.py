@@ -58,14 +58,15 @@ def cache_folder() -> Path:
 
 def local_path(source: str) -> Path | None:
     """Return the path that `source`, a path or a `file://` URL, names; None for any other URL."""
-    if "://" not in source:
+    scheme, separator, rest = source.partition("://")
+    if not separator:
         return Path(source).expanduser()
-    parts = urlsplit(source)
-    if parts.scheme.lower() != "file":
+    if scheme.lower() != "file":
         return None
     from urllib.request import url2pathname
 
-    return Path(url2pathname(parts.path))
+    # What stands before the first slash is a host: none, or this one.
+    return Path(url2pathname(f"/{rest.partition('/')[2]}"))
 
 
 def fetch(
@@ -269,7 +270,7 @@ def _obtain(url: str, destination: Path, expected: _Expected) -> Path:
         if problem := mismatch(place, size=expected.size, sha256=expected.sha256):
             raise _RefusedError(problem)
         return place
-    if urlsplit(url).scheme.lower() not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise _RefusedError("is not an http, https or file address")
     part = _Part(destination.with_name(f"{destination.name}.part"))
     try:
@@ -457,8 +458,9 @@ def _network_reason(error: Exception) -> str:
 
 def _shown(url: str) -> str:
     """Return the address without a password that it may carry."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _stamp(path: Path, sha256: str) -> list[Any]:

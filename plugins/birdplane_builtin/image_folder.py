@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -45,6 +46,9 @@ _TRAIN = "train"
 _TEST_NAMES = ("test", "val", "valid", "validation")
 #: Not decoded by Pillow itself: EPS starts Ghostscript, the others need a handler that nobody installs.
 _NOT_PICTURES = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "PDF", "PALM"})
+_COMMON = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+#: Also what macOS packs beside the files.
+_HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$))")
 _ORIENTATION = 0x0112
 
 
@@ -299,7 +303,9 @@ def _formats() -> tuple[str, ...]:
     from PIL import Image
 
     Image.init()
-    return tuple(name for name in Image.OPEN if name not in _NOT_PICTURES)
+    # They are tried in this order, and some look far into a file before they decline.
+    others = (name for name in Image.OPEN if name not in _NOT_PICTURES and name not in _COMMON)
+    return (*(name for name in _COMMON if name in Image.OPEN), *others)
 
 
 @cache
@@ -462,13 +468,13 @@ def _open(path: Path) -> _Files:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return _HIDDEN.search(name) is not None
 
 
 def _tree(files: _Files, path: Path) -> _Tree:
     """Find the class folders, and sort the pictures into them."""
     known = _extensions()
-    pictures = sorted(name for name in files.names if PurePosixPath(name).suffix.lower() in known)
+    pictures = sorted(name for name in files.names if f".{name.rpartition('.')[2].lower()}" in known)
     ignored = tuple(sorted({*files.names, *files.left_out}.difference(pictures)))
     base = _unwrapped(files) if files.wrapped else ""
     split = _split_folders(files, pictures, base, path)

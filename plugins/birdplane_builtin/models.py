@@ -104,6 +104,55 @@ def residual(
     return nets.residual(input_shape, num_classes, width, blocks)
 
 
+def swift(
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    widths: Annotated[
+        list[Width], MinLen(1), Doc("Channels of each stage; each stage halves the size while it can.")
+    ] = [32, 64, 64],  # noqa: B006 - read only
+    depths: Annotated[
+        list[Width], MinLen(1), Doc("Convolutions of each stage; as many numbers as widths.")
+    ] = [2, 2, 1],  # noqa: B006 - read only
+    patterns: Annotated[
+        int,
+        Ge(1),
+        Doc("Patterns of 4x4 patches that are kept, the most frequent first; two channels each."),
+    ] = 16,
+    mirror: Annotated[
+        bool,
+        Doc(
+            "Judge a picture and its mirror image together, outside training: where left and right are alike."
+        ),
+    ] = False,
+) -> nn.Module:
+    """A small convolutional net that learns in seconds on a CPU; its first convolution is measured, not learned.
+
+    Raises:
+        UsageError: the pictures are smaller than 8x8, or `widths` and `depths` differ in length.
+    """
+    from birdplane_builtin.swift import Swift
+
+    channels, height, width = input_shape
+    if height < 8 or width < 8:
+        raise UsageError(
+            f"swift: the pictures are {channels}x{height}x{width} (channels x height x width); it needs at "
+            "least 8x8 pixels"
+        )
+    if len(widths) != len(depths):
+        raise UsageError(
+            f"swift: widths has {len(widths)} stages and depths {len(depths)}; give one of each a stage"
+        )
+    return Swift(
+        input_shape=input_shape,
+        num_classes=num_classes,
+        widths=widths,
+        depths=depths,
+        patterns=patterns,
+        mirror=mirror,
+    )
+
+
 def _survives_two_poolings(model: str, input_shape: tuple[int, int, int]) -> None:
     channels, height, width = input_shape
     if height < 4 or width < 4:

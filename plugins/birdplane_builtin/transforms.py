@@ -44,8 +44,8 @@ class ToTensor:
 
         if images_NCHW.dtype != torch.uint8:
             raise UsageError(
-                f"to-tensor: the pictures are {_name(images_NCHW.dtype)}, and it makes floats of uint8 "
-                "(0 to 255); use it once, before the transforms that need floats"
+                f"to-tensor makes floats of uint8 (0 to 255), and the pictures are {_name(images_NCHW.dtype)}"
+                "; use it once, before the transforms that need floats"
             )
         # A divisor on the device: CUDA turns a division by a Python number into a product with its
         # reciprocal, which is not the same in the last bit.
@@ -118,15 +118,15 @@ class Normalize:
                 squares_C = squares_C + part_squares_C + delta_C.square() * (count * pixels / total)
                 count = total
         if isinstance(mean_C, float) or isinstance(squares_C, float):
-            raise BirdplaneError("normalize: there are no training pictures to measure mean and std on")
-        std = (squares_C / count).sqrt().tolist()
-        for channel, value in enumerate(std):
-            if not value > 0:
+            raise BirdplaneError("there are no training pictures to measure mean and std on")
+        mean, std = mean_C.tolist(), (squares_C / count).sqrt().tolist()
+        for channel, (middle, value) in enumerate(zip(mean, std, strict=True)):
+            if not value > 1e-13 * abs(middle):  # less is the rounding of the mean
                 raise UsageError(
-                    f"normalize: channel {channel} of the training pictures is the same in every pixel, so "
+                    f"channel {channel} of the training pictures is the same in every pixel, so "
                     "its standard deviation is 0 and it cannot be scaled; give mean and std yourself"
                 )
-        return {"mean": mean_C.tolist(), "std": std}
+        return {"mean": mean, "std": std}
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:
         mean_C11, std_C11 = self._on(images_NCHW)
@@ -139,13 +139,14 @@ class Normalize:
         key = (images.device, images.dtype)
         if key not in self._constants:
             if self.mean is None or self.std is None:
-                raise BirdplaneError("normalize: mean and std are not known yet; measure them with fit()")
+                raise BirdplaneError(
+                    "normalize does not know mean and std yet; give them, or measure them with fit()"
+                )
             if not images.is_floating_point():
                 raise UsageError(_needs_floats(images))
             if len(self.mean) not in (1, images.shape[1]):
                 raise UsageError(
-                    f"normalize: mean and std are for {len(self.mean)} channels, "
-                    f"the pictures have {images.shape[1]}"
+                    f"mean and std are for {len(self.mean)} channels, the pictures have {images.shape[1]}"
                 )
             mean, std = (
                 torch.tensor(values, dtype=images.dtype, device=images.device).view(-1, 1, 1)
@@ -279,7 +280,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _needs_floats(images: Tensor) -> str:
-    return f"normalize: the pictures are {_name(images.dtype)}, it needs floats; put to-tensor before it"
+    return f"normalize needs floats, and the pictures are {_name(images.dtype)}; put to-tensor before it"
 
 
 def _check_statistics(mean: list[float], std: list[float]) -> None:
@@ -311,36 +312,53 @@ def _shift(images_NCHW: Tensor, pixels: int, fill: Fill, generator: torch.Genera
 
     if pixels == 0:
         return images_NCHW
-    top_N, left_N = torch.randint(
-        2 * pixels + 1, (2, len(images_NCHW)), generator=generator, device=images_NCHW.device
-    )
-    return _windows(images_NCHW, top_N, left_N, pixels, fill)
+    device = images_NCHW.device
+    top_N, left_N = torch.randint(2 * pixels + 1, (2, len(images_NCHW)), generator=generator, device=device)
+    last = not images_NCHW.is_contiguous() and images_NCHW.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    padded_NCHW = _pad(images_NCHW, pixels, fill).contiguous(memory_format=layout)
+    cut = _cut_windows if device.type == "cpu" else _cut_by_coordinates
+    height, width = images_NCHW.shape[2:]
+    return cut(padded_NCHW, top_N, left_N, height, width).contiguous(memory_format=layout)
 
 
-def _windows(images_NCHW: Tensor, top_N: Tensor, left_N: Tensor, pixels: int, fill: Fill) -> Tensor:
-    """Pad by `pixels` and cut each picture back to its size at (top, left), each from 0 to 2 * pixels.
+def _cut_by_coordinates(
+    padded_NCHW: Tensor, top_N: Tensor, left_N: Tensor, height: int, width: int
+) -> Tensor:
+    """Cut height x width pixels out of each picture, from (top, left) on."""
+    import torch
 
-    The window of a picture is one row of a view of the padded memory in which every row begins one number
-    after the last; so one `index_select` copies whole windows. (512, 3, 32, 32) of float32 on one CPU core:
-    2.2 ms, where indexing by coordinates takes 12 and a loop over the 81 offsets 4.7.
+    count, channels = padded_NCHW.shape[:2]
+    device = padded_NCHW.device
+    return padded_NCHW[
+        torch.arange(count, device=device)[:, None, None, None],
+        torch.arange(channels, device=device)[:, None, None],
+        (top_N[:, None] + torch.arange(height, device=device))[:, None, :, None],
+        (left_N[:, None] + torch.arange(width, device=device))[:, None, None, :],
+    ]
+
+
+def _cut_windows(padded_NCHW: Tensor, top_N: Tensor, left_N: Tensor, height: int, width: int) -> Tensor:
+    """Do the same, faster on a CPU: a window is one row of a view of the memory in which every row begins one
+    number after the last, so that one `index_select` copies whole windows.
+
+    A crop of (512, 3, 32, 32) in float32 on one core: 2.2 ms in all, where coordinates take 12 and a loop
+    over the 81 places 4.7. (Some GPUs would write such a view out in full.)
     """
     import torch
 
-    count, channels, height, width = images_NCHW.shape
-    padded = _pad(images_NCHW, pixels, fill)
-    last = not images_NCHW.is_contiguous() and images_NCHW.is_contiguous(memory_format=torch.channels_last)
-    if last:
-        # As stored: (N, H, W * C), where a column is C numbers wide.
-        padded = padded.permute(0, 2, 3, 1).contiguous().flatten(2)
-        shape, column = [height, width * channels], channels
+    count, channels = padded_NCHW.shape[:2]
+    last = not padded_NCHW.is_contiguous()
+    if last:  # as stored: (N, H, W * C), where a column is C numbers wide
+        stored = padded_NCHW.permute(0, 2, 3, 1).flatten(2)
+        window, column = [height, width * channels], channels
     else:
-        padded = padded.contiguous()
-        shape, column = [channels, height, width], 1
-    picture, *strides = padded.stride()
-    reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    windows = padded.as_strided((padded.numel() - reach, *shape), (1, *strides))
-    start_N = top_N * strides[-2] + left_N * column
-    start_N += torch.arange(0, picture * count, picture, device=start_N.device)
+        stored = padded_NCHW
+        window, column = [channels, height, width], 1
+    picture, *strides = stored.stride()
+    reach = sum((size - 1) * stride for size, stride in zip(window, strides, strict=True))
+    windows = stored.as_strided((stored.numel() - reach, *window), (1, *strides))
+    start_N = torch.arange(0, picture * count, picture) + top_N * strides[-2] + left_N * column
     cut = windows.index_select(0, start_N)
     return cut.view(count, height, width, channels).permute(0, 3, 1, 2) if last else cut
 
@@ -350,11 +368,11 @@ def _pad(images_NCHW: Tensor, pixels: int, fill: Fill) -> Tensor:
     from torch.nn.functional import pad
 
     height, width = images_NCHW.shape[2:]
-    most = {"reflect": min(height, width) - 1, "wrap": min(height, width)}.get(fill, pixels)
+    most = min(height, width) - (fill == "reflect")
     if pixels > most:
         raise UsageError(
             f"pictures of {height}x{width} pixels can be moved by {most} pixels at most with fill {fill!r}, "
-            f"not by {pixels}; move them less, or fill with 'zero' or 'edge'"
+            f"not by {pixels}"
         )
     sides = (pixels,) * 4
     if images_NCHW.is_floating_point() or images_NCHW.device.type == "cpu" or fill == "zero":

@@ -1,4 +1,4 @@
-"""Checkpoints: folders of safetensors and JSON that are there whole or not at all. No pickle is read or written.
+"""Checkpoints: folders of safetensors and JSON, there whole or not at all; no pickle is read or written.
 
     <run>/checkpoints/<step>/
       <group>.safetensors   one for each group of tensors: model, optimizer, ...
@@ -17,7 +17,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,19 +64,21 @@ class Checkpoint:
 def save(folder: Path, step: int, *, tensors: Mapping[str, Mapping[str, Tensor]], state: Any) -> Path:
     """Write the checkpoint of `step` into `folder` and return its path, `folder/00001570` for step 1570.
 
-    When it returns, everything is on the disk. One of the same step is replaced. What an interrupted save left
-    behind is removed first. Only one process at a time may save into a folder (see `birdplane.runs.Run.lock`).
+    When it returns, everything is on the disk. One of the same step is replaced. What an interrupted save
+    left behind is removed first. One process at a time may save into a folder (see `runs.Run.lock`).
 
     Args:
         tensors: by group and name, on any device and in any layout; they may share memory.
-        state: numbers, strings, booleans, None, lists, tuples and dicts of them, which `load` returns exactly:
-            not a number, infinities and tuples included.
+        state: numbers, strings, booleans, None, lists, tuples and dicts of them, which `load` returns
+            exactly: not-a-number, infinities and tuples included.
 
     Raises:
-        ValueError: a group's name is not lower-case words.
+        ValueError: a group's name is not lower-case words, or the step is negative.
         TypeError: there is something else in `state`.
         BirdplaneError: it could not be written, in one line; the earlier checkpoints are untouched.
     """
+    if step < 0:
+        raise ValueError(f"step {step} is negative")
     files = {f"{_checked_group(group)}.safetensors": _to_bytes(named) for group, named in tensors.items()}
     files[_STATE] = _dumps(encode(state))
     files[_MANIFEST] = _manifest(step, files)
@@ -109,7 +111,7 @@ def prune(folder: Path, keep: int = 2, best: int | None = None) -> list[Path]:
 
 
 def rewind(folder: Path, step: int) -> list[Path]:
-    """Remove the checkpoints of steps after `step`: for a run that goes on from there because those are damaged."""
+    """Remove the checkpoints of steps after `step`: a run that goes on from there will write them anew."""
     return _remove(folder, [later for later in steps(folder) if later > step])
 
 
@@ -121,7 +123,7 @@ def _write(beside: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _move_into_place(beside: Path, final: Path) -> None:
-    """Rename into place. One of the same step steps aside, where `steps` still finds it until this one is there."""
+    """Rename into place. One of the same step gives way, but is found until the new one is there."""
     if not final.exists():
         durable.rename_folder(beside, final)
         return
@@ -415,84 +417,69 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
     """Return an optimizer's tensors by name, and the rest of its state for the checkpoint's JSON."""
     tensors: dict[str, Tensor] = {}
     content = encode(optimizer.state_dict(), tensors)
-    return tensors, content
+    return tensors, {"optimizer": type(optimizer).__name__, "shapes": _shapes(optimizer), "content": content}
 
 
-def load_optimizer_state(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], content: Any
-) -> None:
+def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], state: Any) -> None:
     """Give an optimizer the state that `optimizer_state` returned, bit by bit.
 
-    The optimizer must be over parameters of the same number, order and shapes. Live tensors are copied into;
-    new ones get their parameter's device and layout. Whether it is fused, foreach or capturable stays.
+    Live tensors are copied into; new ones get their parameter's device and layout. Whether the optimizer is
+    fused, foreach or capturable stays as it is.
 
     Raises:
         BirdplaneError: the state is of another optimizer or other parameters; nothing was changed.
     """
-    try:
-        saved = decode(content, tensors)
-        places = list(_places(optimizer, saved))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise BirdplaneError(f"the checkpoint does not fit the optimizer: {error}") from error
+    name = type(optimizer).__name__
+    if state["optimizer"] != name:
+        raise BirdplaneError(f"the checkpoint does not fit: it is of {state['optimizer']}, not of {name}")
+    if state["shapes"] != _shapes(optimizer):
+        raise BirdplaneError(f"the checkpoint does not fit: its {name} is over parameters of other shapes")
+    saved = decode(state["content"], tensors)
     with torch.no_grad():
         for group, values in zip(optimizer.param_groups, saved["param_groups"], strict=True):
-            for key, value in values.items():
-                if key != "params" and key not in _MANNER:
-                    group[key] = _in_place(group.get(key), value, None)
-        for group, parameter, values in places:
-            live = optimizer.state[parameter]
-            for key in live.keys() - values.keys():
-                del live[key]
-            for key, value in values.items():
-                live[key] = _in_place(live.get(key), value, _Place(parameter, group, key))
+            _load_group(optimizer, group, values, saved["state"])
 
 
-def _places(
-    optimizer: torch.optim.Optimizer, saved: Any
-) -> Iterator[tuple[dict[str, Any], Tensor, dict[str, Any]]]:
-    """Yield each parameter with its group and its saved values, which are checked to fit."""
-    groups = saved["param_groups"]
-    if len(groups) != len(optimizer.param_groups):
-        raise ValueError(
-            f"it has {len(optimizer.param_groups)} parameter groups, the checkpoint {len(groups)}"
-        )
-    for group, values in zip(optimizer.param_groups, groups, strict=True):
-        if len(group["params"]) != len(values["params"]):
-            counts = f"{len(group['params'])} parameters, the checkpoint {len(values['params'])}"
-            raise ValueError(f"a group of it has {counts}")
-        if unknown := sorted(set(values) - set(group) - {"initial_lr"}):
-            raise ValueError(f"it has no {unknown[0]!r}")
-        for parameter, number in zip(group["params"], values["params"], strict=True):
-            of_parameter = saved["state"].get(number, {})
-            for key, value in of_parameter.items():
-                if isinstance(value, Tensor) and value.dim() > 0 and value.shape != parameter.shape:
-                    raise ValueError(
-                        f"its {key} is {list(value.shape)}, the parameter {list(parameter.shape)}"
-                    )
-            yield group, parameter, of_parameter
+def _shapes(optimizer: torch.optim.Optimizer) -> list[list[list[int]]]:
+    return [[list(parameter.shape) for parameter in group["params"]] for group in optimizer.param_groups]
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a new state tensor goes."""
+def _load_group(
+    optimizer: torch.optim.Optimizer, group: dict[str, Any], saved: dict[str, Any], states: dict[int, Any]
+) -> None:
+    for key, value in saved.items():
+        if key != "params" and key not in _MANNER:
+            group[key] = _placed(group.get(key), value, lambda tensor: tensor.clone())
+    for parameter, number in zip(group["params"], saved["params"], strict=True):
+        live, values = optimizer.state[parameter], states.get(number, {})
+        for key in live.keys() - values.keys():
+            del live[key]
+        for key, value in values.items():
+            live[key] = _placed(live.get(key), value, _place(parameter, group, key))
+        if not live:
+            # A parameter without state is one that the optimizer has not met yet.
+            del optimizer.state[parameter]
 
-    parameter: Tensor
-    group: Mapping[str, Any]
-    key: str
 
-    def make(self, value: Tensor) -> Tensor:
-        parameter = self.parameter
-        # As in torch.optim.Optimizer.load_state_dict: counting on the device would cost a synchronization.
-        counts_on_cpu = self.key == "step" and not (self.group.get("fused") or self.group.get("capturable"))
-        device = torch.device("cpu") if counts_on_cpu else parameter.device
+def _place(parameter: Tensor, group: Mapping[str, Any], key: str) -> Callable[[Tensor], Tensor]:
+    """Return how a new tensor of a parameter's state is made."""
+    # As in torch.optim.Optimizer.load_state_dict: counting on the device would cost a synchronization.
+    counts_on_cpu = key == "step" and not (group.get("fused") or group.get("capturable"))
+    device = torch.device("cpu") if counts_on_cpu else parameter.device
+
+    def make(value: Tensor) -> Tensor:
         if value.shape == parameter.shape:
             return torch.empty_like(parameter, dtype=value.dtype, device=device).copy_(value)
         return value.to(device, copy=True)
 
+    return make
 
-def _in_place(live: Any, value: Any, place: _Place | None) -> Any:
+
+def _placed(live: Any, value: Any, make: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_placed(None, item, make) for item in value]
     if not isinstance(value, Tensor):
         return value
     if isinstance(live, Tensor) and live.shape == value.shape and live.dtype == value.dtype:
         return live.copy_(value)
-    return place.make(value) if place else value.clone()
+    return make(value)

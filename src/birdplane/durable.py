@@ -194,6 +194,11 @@ def process_started(pid: int) -> str | None:
         return None
     if sys.platform == "linux":
         return _process_started_linux(pid)
+    else:
+        return _process_started_elsewhere(pid)
+
+
+def _process_started_elsewhere(pid: int) -> str | None:
     import psutil  # type: ignore[import-untyped, unused-ignore]
 
     try:

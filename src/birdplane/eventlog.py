@@ -1,8 +1,9 @@
-"""`events.jsonl`: one writer appends a line for each event, any number of readers follow. Imports nothing heavy.
+"""`events.jsonl`: one writer appends a line for each event, any number of readers follow.
 
-A later start from step S makes void what was told of steps after S before it: a run that was killed goes on from
-its last checkpoint and tells of the steps since then again. The writer takes such lines out (`rewrite`) before
-it appends the start; readers notice, and apply the same rule to files in which that was not done.
+A later start from step S makes void what was told before it of steps after S: a run that was killed goes on
+from its last checkpoint and tells of the steps since then again. The writer takes such lines out (`rewrite`)
+before it appends the start; readers notice, and apply the same rule to files in which that was not done.
+Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import mmap
 import os
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -239,8 +240,8 @@ class EventReader:
 class Tail:
     """Reads what is new in a file of events.
 
-    `restarts` counts how often the file was found rewritten: then `poll` begins again with the first event, and
-    what it gave before is to be forgotten (`History` does so).
+    `restarts` counts how often the file was found rewritten: then `poll` begins again with the first event,
+    and what it gave before is to be forgotten (`History` does so).
     """
 
     def __init__(self, path: Path, kinds: Collection[type[Event]] | None = None) -> None:

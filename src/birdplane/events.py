@@ -10,11 +10,17 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """The base of all events. `time` is in seconds since 1970, as `time.time()` gives it."""
+    """The base of all events: what every line has.
+
+    `time` is in seconds since 1970, as `time.time()` gives it; `epoch` counts from 1; `step` is the number
+    of steps that the run has done.
+    """
 
     event: ClassVar[str]
 
     time: float
+    epoch: int
+    step: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +33,6 @@ class Start(Event):
 
     event: ClassVar[str] = "start"
 
-    epoch: int
-    step: int
     epochs: int
     steps_per_epoch: int
     facts: dict[str, Any] = field(default_factory=dict)
@@ -37,16 +41,14 @@ class Start(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress(Event):
-    """A summary of the training losses of the `count` steps since the last one; `step` counts from the run's start.
+    """A summary of the training losses of the `count` steps since the last one.
 
-    `accuracy` is the share of right answers over those steps. `samples_per_second` and `wait` (the share of the
-    time spent waiting for data, 0 to 1) are over the same steps.
+    `accuracy` is the share of right answers over those steps. `samples_per_second` and `wait` (the share of
+    the time spent waiting for data, 0 to 1) are over the same steps.
     """
 
     event: ClassVar[str] = "progress"
 
-    epoch: int
-    step: int
     count: int
     mean: float
     min: float
@@ -63,14 +65,12 @@ class Epoch(Event):
     """An epoch is over. Losses are means over samples, accuracies shares from 0 to 1.
 
     The training figures are taken while the weights change; the validation figures afterwards. They are null
-    where an epoch was not validated. `best_accuracy` is the best validation accuracy of the run so far: with it
-    a list of runs need not read a long file from its beginning.
+    where an epoch was not validated. `best_accuracy` is the best validation accuracy of the run so far: with
+    it a list of runs need not search a long file.
     """
 
     event: ClassVar[str] = "epoch"
 
-    epoch: int
-    step: int
     train_loss: float
     train_accuracy: float
     validation_loss: float | None
@@ -86,8 +86,6 @@ class Checkpoint(Event):
 
     event: ClassVar[str] = "checkpoint"
 
-    epoch: int
-    step: int
     path: str
     best: bool
     seconds: float
@@ -99,8 +97,6 @@ class Alert(Event):
 
     event: ClassVar[str] = "alert"
 
-    epoch: int
-    step: int
     kind: str
     message: str
 
@@ -111,19 +107,15 @@ class Heartbeat(Event):
 
     event: ClassVar[str] = "heartbeat"
 
-    epoch: int
-    step: int
     state: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class End(Event):
-    """Training is over. `status` is `done`, `stopped` (it can be resumed) or `failed`, `reason` a sentence."""
+    """Training is over. `status` is `done`, `stopped` (to be resumed) or `failed`, `reason` a sentence."""
 
     event: ClassVar[str] = "end"
 
-    epoch: int
-    step: int
     status: str
     reason: str = ""
 
@@ -131,7 +123,6 @@ class End(Event):
 KINDS: dict[str, type[Event]] = {
     kind.event: kind for kind in (Start, Progress, Epoch, Checkpoint, Alert, Heartbeat, End)
 }
-
 
 #: What a field of each type may be in a line; a float may also be one of `_NOT_FINITE`.
 _ACCEPTED: dict[str, tuple[type, ...]] = {
@@ -148,7 +139,7 @@ _NOT_FINITE = ("nan", "inf", "-inf")
 
 
 def to_json(event: Event) -> str:
-    """Return the event as one line of JSON without its newline. What is not finite becomes a string: `"nan"`."""
+    """Return the event as a line of JSON, without a newline. What is not finite becomes a string: `"nan"`."""
     record = {"event": event.event, **{name: getattr(event, name) for name, _ in _FIELDS[event.event]}}
     return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
 

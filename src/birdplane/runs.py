@@ -114,7 +114,7 @@ class RunLocked(BirdplaneError):  # noqa: N818 - it reads as what it is
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """A line in the list of runs. Times are in seconds since 1970, `seconds` is how long the last session took.
+    """A line in the list of runs. Times are in seconds since 1970; `seconds` is the last session's length.
 
     `state` is `broken`, with a reason, where the folder cannot be read. `train_loss` is that of the last
     epoch or, before the first epoch is over, of the last progress.
@@ -255,7 +255,7 @@ class Run:
             raise durable.trouble(error, "write", self._writer.path) from error
 
     def rewind(self, step: int) -> None:
-        """Take out of `events.jsonl` what a start from `step` makes void; to be called before that is appended.
+        """Take out of `events.jsonl` what a start from `step` makes void; call it before appending the start.
 
         Progress, epochs, checkpoints and alerts of later steps go, and so do torn and broken lines. A kill
         leaves the old file or the new one. Readers notice and read anew.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from birdplane import UsageError
 from birdplane_builtin import models
+from birdplane_builtin.swift import Swift
 
 CIFAR = (3, 32, 32)
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
@@ -18,13 +20,13 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "convolutional": models.convolutional,
     "resnet": partial(models.resnet, widths=[4, 8], blocks=1),
     "residual": partial(models.residual, width=4, blocks=2),
+    "swift": partial(models.swift, widths=[4, 8], depths=[1, 1], patterns=4),
 }
 
 
-@pytest.fixture(params=BUILDERS.values(), ids=BUILDERS.keys())
+@pytest.fixture(params=BUILDERS)
 def build(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
-    found: Callable[..., nn.Module] = request.param
-    return found
+    return BUILDERS[request.param]
 
 
 def parameters(model: nn.Module) -> int:
@@ -99,10 +101,15 @@ def test_the_convolutional_net_is_chapter_eights() -> None:
     assert torch.equal(ours(images), by_hand(images))
 
 
+@pytest.mark.parametrize("name", ["convolutional", "residual"])
+def test_pictures_of_4x4_are_just_large_enough(name: str) -> None:
+    assert BUILDERS[name](input_shape=(3, 4, 4), num_classes=2)(torch.randn(2, 3, 4, 4)).shape == (2, 2)
+
+
 # what all models share
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 32, 32), (3, 4, 7)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 32, 32), (3, 8, 11)], ids=str)
 @pytest.mark.parametrize("num_classes", [2, 10])
 def test_any_picture_gives_one_number_a_class(
     build: Callable[..., nn.Module], shape: tuple[int, int, int], num_classes: int
@@ -178,6 +185,21 @@ def test_each_stage_of_a_resnet_but_the_first_halves_the_picture() -> None:
     with torch.no_grad():
         sizes = [tuple(model[:end](torch.randn(2, *CIFAR)).shape[1:]) for end in range(4, 10)]
     assert sizes == [(2, 32, 32)] * 2 + [(3, 16, 16)] * 2 + [(4, 8, 8)] * 2
+
+
+def test_swift_has_the_defaults_of_its_class() -> None:
+    ours, theirs = inspect.signature(models.swift).parameters, inspect.signature(Swift).parameters
+    assert ours.keys() == theirs.keys()
+    for name, parameter in theirs.items():
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        assert ours[name].default == default, name
+
+
+def test_swift_refuses_in_words_what_it_cannot_do() -> None:
+    with pytest.raises(UsageError, match=r"swift: the pictures are 3x7x32 .* at least 8x8"):
+        models.swift(input_shape=(3, 7, 32), num_classes=2)
+    with pytest.raises(UsageError, match="widths has 1 stages and depths 2"):
+        models.swift(input_shape=CIFAR, num_classes=2, widths=[8], depths=[1, 1])
 
 
 def test_residual_blocks_share_no_weights() -> None:

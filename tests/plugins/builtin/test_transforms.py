@@ -21,6 +21,8 @@ from birdplane_builtin.transforms import (
     RandomFlip,
     RandomShift,
     ToTensor,
+    _cut_by_coordinates,
+    _cut_windows,
     color_jitter,
     random_rotation,
 )
@@ -28,7 +30,7 @@ from birdplane_builtin.transforms import (
 BOOK_MEAN, BOOK_STD = [0.4915, 0.4823, 0.4468], [0.2470, 0.2435, 0.2616]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 FILLS = ["zero", "edge", "reflect", "wrap"]
-RANDOM = {
+RANDOM: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "random-shift": RandomShift(pixels=3),
     "random-crop": RandomCrop(padding=3),
     "random-flip": RandomFlip(),
@@ -75,7 +77,7 @@ def test_to_tensor_divides_every_value_by_255_correctly_rounded() -> None:
 
 
 def test_to_tensor_refuses_floats_in_one_line() -> None:
-    with pytest.raises(UsageError, match="to-tensor: the pictures are float32") as caught:
+    with pytest.raises(UsageError, match="and the pictures are float32") as caught:
         ToTensor()(pictures().float())
     assert "\n" not in str(caught.value)
 
@@ -146,11 +148,12 @@ def test_normalize_refuses_statistics_that_cannot_be(parameters: dict[str, Any],
         Normalize(**parameters)
 
 
-def test_normalize_names_the_channel_that_is_the_same_everywhere() -> None:
+@pytest.mark.parametrize("value", [0, 0.1, 0.25, 1])
+def test_normalize_names_the_channel_that_is_the_same_everywhere(value: float) -> None:
     images = ToTensor()(pictures())
-    images[:, 1] = 0.25
+    images[:, 1] = value
     with pytest.raises(UsageError, match=r"channel 1 .* standard deviation is 0"):
-        Normalize().fit([images])
+        Normalize().fit(images.split(5))
 
 
 def test_normalize_says_that_there_are_no_pictures() -> None:
@@ -160,9 +163,9 @@ def test_normalize_says_that_there_are_no_pictures() -> None:
 
 def test_normalize_refuses_bytes_and_other_numbers_of_channels() -> None:
     given = Normalize(mean=BOOK_MEAN, std=BOOK_STD)
-    with pytest.raises(UsageError, match="uint8, it needs floats; put to-tensor before it"):
+    with pytest.raises(UsageError, match="the pictures are uint8; put to-tensor before it"):
         given(pictures())
-    with pytest.raises(UsageError, match="it needs floats"):
+    with pytest.raises(UsageError, match="normalize needs floats"):
         Normalize().fit([pictures()])
     with pytest.raises(UsageError, match="for 3 channels, the pictures have 1"):
         given(ToTensor()(pictures(channels=1)))
@@ -171,10 +174,9 @@ def test_normalize_refuses_bytes_and_other_numbers_of_channels() -> None:
 # what all random transforms share
 
 
-@pytest.fixture(params=RANDOM.values(), ids=RANDOM.keys())
+@pytest.fixture(params=RANDOM)
 def transform(request: pytest.FixtureRequest) -> Callable[[Tensor, torch.Generator], Tensor]:
-    found: Callable[[Tensor, torch.Generator], Tensor] = request.param
-    return found
+    return RANDOM[request.param]
 
 
 def test_a_generators_state_alone_decides(transform: Callable[..., Tensor]) -> None:
@@ -260,6 +262,14 @@ def test_each_picture_is_moved_whole_and_the_border_filled_as_asked(
     assert len(set(moves(images, made, 2, fill))) > 4
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gpus_way_to_cut_gives_what_the_cpus_gives(layout: torch.memory_format, channels: int) -> None:
+    padded = pictures(channels=channels).contiguous(memory_format=layout)
+    top, left = torch.randint(5, (2, len(padded)), generator=seeded())
+    assert torch.equal(_cut_by_coordinates(padded, top, left, 5, 8), _cut_windows(padded, top, left, 5, 8))
+
+
 def test_every_move_up_to_the_most_is_as_likely_as_any_other() -> None:
     bright = torch.zeros(9000, 1, 5, 5)
     bright[:, :, 2, 2] = 1
@@ -279,7 +289,7 @@ def test_no_pixels_is_no_move() -> None:
     assert torch.equal(RandomShift(pixels=0)(images, seeded()), images)
 
 
-@pytest.mark.parametrize(("fill", "most"), [("reflect", 8), ("wrap", 9)])
+@pytest.mark.parametrize(("fill", "most"), [("zero", 9), ("edge", 9), ("reflect", 8), ("wrap", 9)])
 def test_a_move_further_than_the_fill_has_pixels_is_refused(fill: Any, most: int) -> None:
     images = pictures(height=9)
     RandomShift(pixels=most, fill=fill)(images, seeded())
@@ -344,3 +354,26 @@ def test_color_jitter_and_rotation_follow_torchs_global_seed_on_pil_and_tensors(
             torch.manual_seed(5)
             assert torch.equal(v2.functional.to_image(made(given)), first)
             assert first.shape == image.shape
+
+
+# on a GPU
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_gpu_nothing_waits_and_numbers_are_the_cpus() -> None:
+    images = pictures(64).cuda()
+    generator = torch.Generator("cuda").manual_seed(0)
+    chain = [ToTensor(), Normalize(mean=BOOK_MEAN, std=BOOK_STD)]
+    expected = chain[1](chain[0](pictures(64)))
+    chain[1](chain[0](images))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        made = chain[1](chain[0](images))
+        for transform in RANDOM.values():
+            transform(made, generator)
+        for fill in FILLS:
+            for dtype in (torch.uint8, torch.float32):
+                RandomShift(pixels=3, fill=fill)(images.to(dtype), generator)  # type: ignore[arg-type]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(made.cpu(), expected)

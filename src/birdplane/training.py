@@ -1,0 +1,625 @@
+"""Training: a pipeline in, events out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from birdplane import checkpoint
+from birdplane.alerts import Watcher
+from birdplane.assembly import (
+    Assembly,
+    build_splits,
+    environment,
+    pick_device,
+    usable_precision,
+)
+from birdplane.data import mix
+from birdplane.errors import BirdplaneError
+from birdplane.events import Alert, Checkpoint, End, Epoch, Event, Heartbeat, Progress, Start
+from birdplane.inspection import score
+from birdplane.pipeline import Pipeline
+from birdplane.plugins import installed
+from birdplane.runs import Run
+
+_SUMMARY_SECONDS = 0.1
+_HEARTBEAT_SECONDS = 1.0
+_CHECKPOINT_SHARE = 0.02
+
+
+class Requests(Protocol):
+    """Where pause, resume and stop come from."""
+
+    def poll(self) -> list[Literal["pause", "resume", "stop"]]: ...
+
+
+def train(pipeline: Pipeline, run: Run | None = None, requests: Requests | None = None) -> Trainer:
+    """Train a pipeline: iterate over the result to do so, and to get its events.
+
+    Args:
+        pipeline: what to train.
+        run: the folder to record it in: events, checkpoints; None records nothing.
+        requests: polled ten times a second for pause, resume and stop; a run's own control file by default.
+
+    Raises:
+        UsageError: the pipeline has problems; nothing was done.
+        BirdplaneError (while iterating): the data is missing or damaged, parts do not fit, a loss is not finite.
+    """
+    pipeline.require_sound()
+    return Trainer(pipeline, run, requests)
+
+
+def resume(run: Run, requests: Requests | None = None) -> Trainer:
+    """Go on with a run from its newest whole checkpoint, or from its beginning if there is none.
+
+    On the same device with the same versions the result is, bit for bit, that of a run that never stopped.
+
+    Raises:
+        UsageError: the run's pipeline has problems, for example because a plugin is no longer installed.
+    """
+    pipeline = Pipeline.from_toml(run.pipeline_toml(), str(run.path / "pipeline.toml"))
+    pipeline.require_sound()
+    trainer = Trainer(pipeline, run, requests)
+    trainer.continue_from, trainer.damaged = checkpoint.newest(run.checkpoints)
+    return trainer
+
+
+@dataclass
+class _Position:
+    """The next step: `step` counts from the run's start, `epoch` from 0, `epoch_step` within the epoch."""
+
+    epoch: int = 0
+    epoch_step: int = 0
+    step: int = 0
+
+
+@dataclass
+class _Sums:
+    """Sums over the samples of the epoch so far, in the order of the steps, so that they too resume exactly."""
+
+    loss: float = 0.0
+    correct: int = 0
+    count: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class _Best:
+    """The epoch (from 1) and step after which validation was best."""
+
+    epoch: int
+    step: int
+    accuracy: float
+    loss: float
+
+    def beaten_by(self, accuracy: float, loss: float) -> bool:
+        return (accuracy, -loss) > (self.accuracy, -self.loss)
+
+
+@dataclass
+class _Window:
+    """The steps since the last summary. Losses stay on the device until then."""
+
+    losses: list[Tensor] = field(default_factory=list)
+    correct: list[Tensor] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+    waited: float = 0.0
+
+
+class NotFinite(BirdplaneError):  # noqa: N818 - it reads as what it is
+    """The loss of a step was not a number or infinite. The weights are those before that step."""
+
+
+class Trainer:
+    """Trains while it is iterated over.
+
+    Attributes:
+        model: the network, from the `Start` event on.
+        assembly: all parts that were built.
+    """
+
+    def __init__(self, pipeline: Pipeline, run: Run | None, requests: Requests | None) -> None:
+        self.pipeline = pipeline
+        self.run = run
+        self.settings = pipeline.training
+        self.continue_from: checkpoint.Checkpoint | None = None
+        self.damaged: list[checkpoint.DamagedCheckpoint] = []
+        self._requests = requests if requests is not None else (run.requests() if run else None)
+        self._position = _Position()
+        self._sums = _Sums()
+        self._best: _Best | None = None
+        #: The weights that validated best, where they are no longer those of the model.
+        self._best_weights: dict[str, Tensor] | None = None
+        self._watcher = Watcher()
+        self._window = _Window()
+        self._stop = False
+        self._last_saved = time.perf_counter()
+        self._save_cost = 0.0
+        self._saved_step = -1
+
+    @property
+    def model(self) -> nn.Module:
+        return self.assembly.model
+
+    def __iter__(self) -> Iterator[Event]:
+        """Train, and yield the events, each after it was recorded and told to the plugins."""
+        if self.run is None:
+            yield from self._told(self._events())
+            return
+        with self.run.lock():
+            try:
+                yield from self._told(self._recorded(self._events()))
+            finally:
+                self.run.close()
+
+    def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
+        assert self.run is not None
+        for event in events:
+            self.run.append(event)
+            yield event
+
+    def _told(self, events: Iterator[Event]) -> Iterator[Event]:
+        plugins = installed()
+        listening = plugins.implementing("birdplane_event")
+        complained: set[str] = set()
+        for event in events:
+            yield event
+            if not listening:
+                continue
+            for name, error in plugins.call_each("birdplane_event", run=self.run, event=event).items():
+                if name not in complained:
+                    complained.add(name)
+                    reason = f"the plugin {name!r} failed on an event: {type(error).__name__}: {error}"
+                    alert = self._alert("plugin", reason)
+                    if self.run is not None:
+                        self.run.append(alert)
+                    yield alert
+
+    def _events(self) -> Iterator[Event]:
+        try:
+            yield self._heartbeat("preparing")
+            yield from self._prepare()
+            while self._position.epoch < self.settings.epochs and not self._stop:
+                yield from self._epoch()
+            yield from self._summary()
+            if self._position.step != self._saved_step:
+                yield from self._save()
+            if self._stop:
+                yield self._end("stopped", "asked to stop; `birdplane resume` goes on")
+            else:
+                yield self._end("done")
+        except NotFinite as error:
+            yield self._end("failed", str(error))
+            raise
+        except BirdplaneError as error:
+            yield self._end("failed", str(error))
+            raise
+        except torch.OutOfMemoryError as error:
+            message = f"out of memory on {self.assembly.device}: try training.batch_size={self._smaller_batch()}"
+            yield self._end("failed", message)
+            raise BirdplaneError(message) from error
+
+    def _smaller_batch(self) -> int:
+        return max(1, self.settings.batch_size // 2)
+
+    # Before the first step.
+
+    def _prepare(self) -> Iterator[Event]:
+        device = pick_device(self.settings.device)
+        precision, excuse = usable_precision(self.settings.precision, device)
+        splits = build_splits(self.pipeline)
+        self.assembly = Assembly(self.pipeline, splits.classes, device, precision)
+        saved = self.continue_from
+        self.assembly.build_chain(splits.train, saved.state["fitted"] if saved else None)
+        sample = next(self.assembly.batches(splits.validation, batch_size=2).epoch())
+        self._input_shape: tuple[int, int, int] = tuple(sample[0].shape[1:])  # type: ignore[assignment]
+        self._stored_shape = splits.train.shape
+        self.assembly.build_model(self._input_shape)
+        self.assembly.check_shapes(sample)
+        self._train_batches = self.assembly.batches(splits.train, training=True)
+        self._validation_batches = self.assembly.batches(splits.validation)
+        self._facts = self._known_facts(splits.train, splits.validation)
+        self._calibrate()
+        self._build_optimizer()
+        if saved:
+            self._restore(saved)
+        self._rewind()
+        yield self._start()
+        for damaged in self.damaged:
+            yield self._alert("checkpoint", f"{damaged}; going on from the one before")
+        if excuse:
+            yield self._alert("precision", excuse)
+        if saved and (differences := self._differences(saved.state["environment"])):
+            yield self._alert("environment", f"not bit-exact: {differences}")
+        if splits.skipped:
+            names = ", ".join(name for name, _ in splits.skipped[:5])
+            more = ", ..." if len(splits.skipped) > 5 else ""
+            yield self._alert("skipped", f"{len(splits.skipped)} pictures cannot be read and are left out: {names}{more}")
+
+    def _known_facts(self, train: Any, validation: Any) -> dict[str, Any]:
+        return {
+            **environment(self.assembly.device),
+            "precision": self.assembly.precision,
+            "classes": list(self.assembly.classes),
+            "input_shape": list(self._input_shape),
+            "train_pictures": len(train),
+            "validation_pictures": len(validation),
+            "parameters": self.assembly.parameter_count(),
+            "resident": self._train_batches.resident,
+        }
+
+    def _calibrate(self) -> None:
+        """Let a model that wants to see pictures before the first step see some: those of a first epoch."""
+        calibrate = getattr(self.model, "calibrate", None)
+        if calibrate is None or self.continue_from is not None:
+            return
+        seen: list[Tensor] = []
+        for images, _ in self._train_batches.epoch(0):
+            seen.append(images)
+            if sum(map(len, seen)) >= 2000:
+                break
+        calibrate(torch.cat(seen).float())
+
+    def _build_optimizer(self) -> None:
+        choice = self.pipeline.choice("optimizer")
+        self._optimizer: torch.optim.Optimizer = self.pipeline.catalog["optimizer"].create(
+            choice.use, **choice.parameters, params=self._parameter_groups()
+        )
+        schedule = self.pipeline.choice("schedule")
+        self._total_steps = self.settings.epochs * self._train_batches.steps
+        self._factor = self.pipeline.catalog["schedule"].create(
+            schedule.use, **schedule.parameters, total_steps=self._total_steps
+        )
+        self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
+        fused = all(group.get("fused") for group in self._optimizer.param_groups)
+        self._guard = _Guard(self._optimizer, self.assembly.device, on_device=fused)
+        self._average = _Average(self.model, self.settings.average) if self.settings.average else None
+        self._forward = torch.compile(self.model) if self.settings.compile else self.model
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if not learned:
+            raise BirdplaneError(f"{self.pipeline.source}: model: it has no parameters to learn")
+        if self.settings.decay_norm_and_bias:
+            return [{"params": learned}]
+        matrices = [parameter for parameter in learned if parameter.ndim > 1]
+        vectors = [parameter for parameter in learned if parameter.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
+    # Steps.
+
+    def _epoch(self) -> Iterator[Event]:
+        position = self._position
+        self.model.train()
+        batches = self._train_batches.epoch(position.epoch, position.epoch_step)
+        self._window = _Window()
+        asked = time.perf_counter()
+        for batch in batches:
+            began = time.perf_counter()
+            self._window.waited += began - asked
+            self._step(*batch)
+            asked = time.perf_counter()
+            if asked - self._window.began >= _SUMMARY_SECONDS or self._due_by_steps():
+                yield from self._between_steps()
+                if self._stop:
+                    return
+                asked = time.perf_counter()
+        yield from self._summary()
+        yield from self._finish_epoch()
+
+    def _step(self, images_NCHW: Tensor, labels_N: Tensor) -> None:
+        """Take one step. The global generator, which dropout draws from, is seeded by the position too."""
+        position = self._position
+        torch.manual_seed(mix(self.pipeline.seed, position.epoch, position.epoch_step))
+        factor = self._factor(position.step)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        outputs_NK = self.assembly.outputs(images_NCHW, self._forward)
+        loss = self.assembly.loss(outputs_NK, labels_N)
+        self._guard.check(loss, position)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._average is not None:
+            self._average.update()
+        with torch.no_grad():
+            self._window.losses.append(loss.detach())
+            self._window.correct.append((outputs_NK.argmax(dim=1) == labels_N).sum())
+            self._window.sizes.append(len(labels_N))
+        position.step += 1
+        position.epoch_step += 1
+
+    def _between_steps(self) -> Iterator[Event]:
+        yield from self._summary()
+        yield from self._obey()
+        if self._due_by_steps() or self._due_by_time():
+            yield from self._save()
+
+    def _summary(self) -> Iterator[Event]:
+        window, now = self._window, time.perf_counter()
+        if not window.losses:
+            return
+        losses = torch.stack(window.losses).tolist()
+        correct = torch.stack(window.correct).tolist()
+        seconds = max(now - window.began, 1e-9)
+        for loss, right, size in zip(losses, correct, window.sizes, strict=True):
+            self._sums.loss += loss * size
+            self._sums.correct += right
+            self._sums.count += size
+        self._sums.seconds += seconds
+        self._window = _Window()
+        self._guard.report(self._position, losses)
+        samples = sum(window.sizes)
+        yield Progress(
+            time=time.time(),
+            epoch=self._shown_epoch(),
+            step=self._position.step,
+            count=len(losses),
+            mean=math.fsum(losses) / len(losses),
+            min=min(losses),
+            max=max(losses),
+            last=losses[-1],
+            accuracy=sum(correct) / samples,
+            learning_rate=float(self._optimizer.param_groups[0]["lr"]),
+            samples_per_second=samples / seconds,
+            wait=min(1.0, window.waited / seconds),
+        )
+        self._window.began = time.perf_counter()
+
+    def _finish_epoch(self) -> Iterator[Event]:
+        position, sums = self._position, self._sums
+        number = position.epoch + 1
+        loss = accuracy = None
+        began = time.perf_counter()
+        if number % self.settings.validate_every == 0 or number == self.settings.epochs:
+            yield self._heartbeat("validating")
+            loss, accuracy = self._validate()
+        event = Epoch(
+            time=time.time(),
+            epoch=number,
+            step=position.step,
+            train_loss=sums.loss / sums.count,
+            train_accuracy=sums.correct / sums.count,
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+            train_seconds=sums.seconds,
+            validation_seconds=time.perf_counter() - began,
+        )
+        if loss is not None and accuracy is not None:
+            self._keep_if_best(_Best(number, position.step, accuracy, loss))
+        position.epoch, position.epoch_step = number, 0
+        self._sums = _Sums()
+        yield event
+        for kind, message in self._watcher.judge(event):
+            yield self._alert(kind, message)
+        # Between the epochs too: where they are shorter than a summary, nothing else would ever ask.
+        yield from self._obey()
+        if not self._stop and self._due_by_time():
+            yield from self._save()
+
+    def _validate(self) -> tuple[float, float]:
+        if self._average is None:
+            return score(self.assembly, self._validation_batches)
+        with self._average.in_place():
+            return score(self.assembly, self._validation_batches)
+
+    def _keep_if_best(self, candidate: _Best) -> None:
+        if self._best is None or self._best.beaten_by(candidate.accuracy, candidate.loss):
+            self._best = candidate
+            self._best_weights = {name: tensor.detach().clone() for name, tensor in self._weights().items()}
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The weights that validate: the averaged ones, where there are such."""
+        return self._average.weights if self._average is not None else self.model.state_dict()
+
+    # Asked from outside.
+
+    def _obey(self) -> Iterator[Event]:
+        paused = False
+        told = 0.0
+        while True:
+            for action in self._requests.poll() if self._requests is not None else []:
+                paused = {"pause": True, "resume": False}.get(action, paused)
+                self._stop = self._stop or action == "stop"
+            if self._stop or not paused:
+                break
+            if time.monotonic() - told >= _HEARTBEAT_SECONDS:
+                told = time.monotonic()
+                yield self._heartbeat("paused")
+            time.sleep(_SUMMARY_SECONDS)
+        if told:
+            self._window.began = time.perf_counter()
+            yield self._heartbeat("training")
+
+    # Checkpoints.
+
+    def _due_by_steps(self) -> bool:
+        every = self.settings.checkpoint_steps
+        return every is not None and self._position.step % every == 0 and self._position.step != self._saved_step
+
+    def _due_by_time(self) -> bool:
+        since = time.perf_counter() - self._last_saved
+        return since >= max(self.settings.checkpoint_seconds, self._save_cost / _CHECKPOINT_SHARE)
+
+    def _save(self) -> Iterator[Event]:
+        self._last_saved = began = time.perf_counter()
+        if self.run is None:
+            return
+        yield from self._summary()
+        path = checkpoint.save(self.run.checkpoints, self._position.step, tensors=self._tensors(), state=self._state())
+        checkpoint.prune(self.run.checkpoints, keep=2)
+        self._saved_step = self._position.step
+        self._last_saved = time.perf_counter()
+        self._save_cost = self._last_saved - began
+        self._window.began = self._last_saved
+        yield Checkpoint(
+            time=time.time(),
+            epoch=self._shown_epoch(),
+            step=self._position.step,
+            path=str(path.relative_to(self.run.path)),
+            best=self._best is not None and self._best.step == self._position.step,
+            seconds=self._save_cost,
+        )
+
+    def _tensors(self) -> dict[str, dict[str, Tensor]]:
+        optimizer, self._optimizer_rest = checkpoint.optimizer_state(self._optimizer)
+        tensors = {"model": self.model.state_dict(), "optimizer": optimizer}
+        if self._average is not None:
+            tensors["average"] = self._average.weights
+        if self._best_weights is not None:
+            tensors["best"] = self._best_weights
+        return tensors
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "position": asdict(self._position),
+            "sums": asdict(self._sums),
+            "best": asdict(self._best) if self._best else None,
+            "optimizer": self._optimizer_rest,
+            "fitted": self.assembly.fitted,
+            "classes": list(self.assembly.classes),
+            "input_shape": list(self._input_shape),
+            "stored_shape": list(self._stored_shape),
+            "environment": {**environment(self.assembly.device), "precision": self.assembly.precision},
+        }
+
+    def _restore(self, saved: checkpoint.Checkpoint) -> None:
+        checkpoint.load_tensors(self.model.state_dict(), saved.tensors["model"])
+        checkpoint.load_optimizer_state(self._optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
+        if self._average is not None:
+            checkpoint.load_tensors(self._average.weights, saved.tensors["average"], "average")
+        self._position = _Position(**saved.state["position"])
+        self._sums = _Sums(**saved.state["sums"])
+        if saved.state["best"]:
+            self._best = _Best(**saved.state["best"])
+            self._best_weights = {
+                name: tensor.to(self.assembly.device) for name, tensor in saved.tensors["best"].items()
+            }
+        self._saved_step = self._position.step
+
+    def _rewind(self) -> None:
+        """Take out of the record what will happen again, and let the watcher see what stands."""
+        if self.run is None:
+            return
+        self.run.rewind(self._position.step)
+        checkpoint.rewind(self.run.checkpoints, self._position.step)
+        for event in self.run.events([Epoch]):
+            assert isinstance(event, Epoch)
+            self._watcher.judge(event)
+
+    def _differences(self, before: dict[str, Any]) -> str:
+        now = {**environment(self.assembly.device), "precision": self.assembly.precision}
+        told = [
+            f"{key} was {before.get(key)}, is {now[key]}"
+            for key in ("birdplane", "torch", "device_name", "threads", "precision")
+            if before.get(key) != now[key]
+        ]
+        return "; ".join(told)
+
+    # Events.
+
+    def _shown_epoch(self) -> int:
+        """The epoch that the last step belonged to, from 1."""
+        return min(self._position.epoch + (self._position.epoch_step > 0 or self._position.step == 0), self.settings.epochs)
+
+    def _start(self) -> Start:
+        return Start(
+            time=time.time(),
+            epoch=self._position.epoch,
+            step=self._position.step,
+            epochs=self.settings.epochs,
+            steps_per_epoch=self._train_batches.steps,
+            facts=self._facts,
+            fitted=self.assembly.fitted,
+        )
+
+    def _alert(self, kind: str, message: str) -> Alert:
+        return Alert(
+            time=time.time(), epoch=self._shown_epoch(), step=self._position.step, kind=kind, message=message
+        )
+
+    def _heartbeat(self, state: str) -> Heartbeat:
+        return Heartbeat(time=time.time(), epoch=self._shown_epoch(), step=self._position.step, state=state)
+
+    def _end(self, status: Literal["done", "stopped", "failed"], reason: str = "") -> End:
+        return End(
+            time=time.time(), epoch=self._shown_epoch(), step=self._position.step, status=status, reason=reason
+        )
+
+
+class _Guard:
+    """Sees to it that a loss that is not finite never reaches the weights.
+
+    On the CPU a look costs nothing. On a GPU it would wait for the device at every step, so there the fused
+    optimizers are told by a flag on the device to leave the weights alone, from that step on; the flag is read
+    with the next summary. Optimizers without such a flag are waited for.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, on_device: bool) -> None:
+        self._bad: Tensor | None = None
+        if on_device and device.type == "cuda":
+            self._bad = torch.zeros((), device=device)
+            optimizer.found_inf = self._bad  # type: ignore[attr-defined]
+
+    def check(self, loss: Tensor, position: _Position) -> None:
+        if self._bad is not None:
+            self._bad.copy_(torch.maximum(self._bad, (~loss.detach().isfinite()).float()))
+        elif not math.isfinite(value := loss.item()):
+            raise _not_finite(value, position.step, position.epoch)
+
+    def report(self, position: _Position, losses: list[float]) -> None:
+        """Raise for the first of the latest losses, up to `position`, that was not finite."""
+        for back, value in enumerate(losses):
+            if not math.isfinite(value):
+                raise _not_finite(value, position.step - len(losses) + back, position.epoch)
+
+
+def _not_finite(value: float, step: int, epoch: int) -> NotFinite:
+    return NotFinite(
+        f"the loss is {value} at step {step + 1} (epoch {epoch + 1}); the weights are those before that step: try a lower "
+        "optimizer.lr, or normalize the pictures"
+    )
+
+
+class _Average:
+    """An exponential moving average of a model's weights and buffers: a <- decay * a + (1 - decay) * w a step."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._live = model.state_dict()
+        self._decay = decay
+        self.weights = {name: tensor.detach().clone() for name, tensor in self._live.items()}
+        floating = [name for name, tensor in self._live.items() if tensor.is_floating_point()]
+        self._averaged = [self.weights[name] for name in floating]
+        self._sources = [self._live[name] for name in floating]
+        self._counted = [name for name in self._live if name not in set(floating)]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        torch._foreach_lerp_(self._averaged, self._sources, 1 - self._decay)
+        for name in self._counted:
+            self.weights[name].copy_(self._live[name])
+
+    def in_place(self) -> _Swapped:
+        """Return a context in which the model has the averaged weights."""
+        return _Swapped(self._live, self.weights)
+
+
+class _Swapped:
+    def __init__(self, live: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+        self._live = live
+        self._other = other
+
+    def __enter__(self) -> None:
+        self._own = {name: tensor.detach().clone() for name, tensor in self._live.items()}
+        checkpoint.load_tensors(self._live, self._other)
+
+    def __exit__(self, *exception: object) -> None:
+        checkpoint.load_tensors(self._live, self._own)
