@@ -18,7 +18,9 @@ def real_pictures() -> Path:
     """The zip of CIFAR-10's pictures: `train/<class>/*.jpg`, 5,000 a class, and `test/<class>/*.jpg`, 500."""
     path = _SHARED / "data" / "cifar10-images.zip"
     if not path.is_file():
-        pytest.skip(f"the real pictures are absent: there is no {path.name} in shared/data beside the checkout")
+        pytest.skip(
+            f"the real pictures are absent: there is no {path.name} in shared/data beside the checkout"
+        )
     return path
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -40,7 +40,7 @@ def bits(tensor: Tensor) -> bytes:
     return bytes(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
 
 
-# --- what comes back ----
+# --- what comes back --------------------------------------------------------------------------------------
 
 
 def test_tensors_of_every_layout_and_type_come_back(tmp_path: Path) -> None:
@@ -84,6 +84,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(VALUES)
 def test_any_state_comes_back_from_strict_json_to_the_last_bit(value: Any) -> None:
     text = json.dumps(checkpoint.encode(value), allow_nan=False)
@@ -129,14 +130,14 @@ def test_a_group_name_that_is_no_plain_word_is_refused(tmp_path: Path, group: st
         checkpoint.save(tmp_path, 1, tensors={group: {}}, state=None)
 
 
-# --- damage ----
+# --- damage -----------------------------------------------------------------------------------------------
 
 
 def damages(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
     """Yield (file, whole content, damaged content): flipped bits and truncations all over each file."""
     for file in sorted(path.iterdir()):
         whole = file.read_bytes()
-        for at in range(0, len(whole) * 8, max(1, len(whole) * 8 // 120)):
+        for at in range(0, len(whole) * 8, max(1, len(whole) * 8 // 70)):
             flipped = bytearray(whole)
             flipped[at // 8] ^= 1 << at % 8
             yield file.name, whole, bytes(flipped)
@@ -156,7 +157,7 @@ def test_every_flipped_bit_and_every_truncation_is_detected_and_the_one_before_u
         assert "\n" not in str(told[0])
         (path / name).write_bytes(whole)
         count += 1
-    assert count > 300
+    assert count > 200
     assert value_of(checkpoint.load(path)) == 2
 
 
@@ -186,6 +187,37 @@ def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
         checkpoint.load(path)
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (None, "does not list state.json"),
+        ({}, "does not list state.json"),
+        ({"state.json": None}, "does not tell the size and sum of state.json"),
+        (
+            {"state.json": {"size": 1, "sha256": ""}, "../secret": {"size": 1, "sha256": ""}},
+            "lists '../secret'",
+        ),
+    ],
+)
+def test_a_manifest_that_somebody_else_made_is_not_trusted(tmp_path: Path, files: Any, message: str) -> None:
+    path = save(tmp_path, 1)
+    content = {"format": 1, "step": 1, "files": files}
+    (path / "manifest.json").write_bytes(checkpoint._sealed(content))
+
+    with pytest.raises(DamagedCheckpoint, match=message):
+        checkpoint.load(path)
+
+
+def test_a_checkpoint_of_a_later_format_is_passed_over_and_told(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2)
+    (path / "manifest.json").write_bytes(checkpoint._sealed({"format": 2}))
+
+    found, told = checkpoint.newest(tmp_path)
+    assert value_of(found) == 1
+    assert "is of format 2; this version reads 1" in str(told[0])
+
+
 def test_a_checkpoint_under_another_steps_name_is_damaged(tmp_path: Path) -> None:
     save(tmp_path, 1).rename(tmp_path / "00000002")
 
@@ -206,7 +238,7 @@ def test_a_folder_that_is_not_there_has_no_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path / "nowhere") == (None, [])
 
 
-# --- trouble while writing ----
+# --- trouble while writing --------------------------------------------------------------------------------
 
 
 class Fault:
@@ -245,25 +277,22 @@ def test_whatever_fails_in_writing_the_one_before_loads(
         save(folder, 1)
         with monkeypatch.context() as patch:
             fault = Fault(patch, nth, strikes(code))
-            if step == 1:
-                told = _trouble(lambda: save(folder, 1, 7.0))  # noqa: B023 - called at once
-            else:
-                told = _trouble(lambda: save(folder, 2))  # noqa: B023 - called at once
+            told = _trouble_in_saving(folder, step)
         if fault.left > 0:
             break
         assert told
         assert "\n" not in told
         found, damaged = checkpoint.newest(folder)
-        assert value_of(found) in ((1.0, 7.0) if step == 1 else (1.0, 2.0))
+        assert value_of(found) in (1.0, 7.0)
         assert damaged == []
         assert value_of(checkpoint.load(save(folder, 3))) == 3
         assert [name for name in visible(folder) if name.startswith(".")] == []
     assert nth > 10
 
 
-def _trouble(act: Callable[[], object]) -> str:
+def _trouble_in_saving(folder: Path, step: int) -> str:
     try:
-        act()
+        save(folder, step, 7.0)
     except BirdplaneError as error:
         return str(error)
     return ""
@@ -284,7 +313,7 @@ def test_wherever_a_kill_falls_a_whole_checkpoint_is_left(tmp_path: Path, step: 
         assert value_of(found) in (1.0, 7.0)
         assert damaged == []
         save(folder, 3)
-        assert {name for name in visible(folder)} <= {"00000001", "00000002", "00000003"}
+        assert set(visible(folder)) <= {"00000001", "00000002", "00000003"}
         assert value_of(checkpoint.load(folder / "00000001")) in (1.0, 7.0)
     assert killed > 10
 
@@ -305,7 +334,7 @@ def _in_a_fork(act: Callable[[], object]) -> int:
     return os.waitpid(child, 0)[1]
 
 
-# --- keeping some ----
+# --- keeping some -----------------------------------------------------------------------------------------
 
 
 def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
@@ -343,19 +372,23 @@ def test_a_removal_cut_short_leaves_nothing_that_looks_damaged(tmp_path: Path) -
     assert visible(tmp_path) == ["00000002"]
 
 
-# --- tensors in their places ----
+# --- tensors in their places ------------------------------------------------------------------------------
 
 
 def test_loading_a_model_keeps_its_layout(tmp_path: Path) -> None:
     torch.manual_seed(0)
     source, target = (
-        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).to(memory_format=torch.channels_last) for _ in "ab"
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).to(memory_format=torch.channels_last)
+        for _ in "ab"
     )
     path = checkpoint.save(tmp_path, 1, tensors={"model": source.state_dict()}, state=None)
     strides = target[0].weight.stride()
     checkpoint.load_tensors(target.state_dict(), checkpoint.load(path).tensors["model"])
 
-    assert all(torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True)
+    )
     assert target[0].weight.stride() == strides != torch.empty(8, 3, 3, 3).stride()
 
 
@@ -364,7 +397,10 @@ def test_loading_a_model_keeps_its_layout(tmp_path: Path) -> None:
     [
         ({}, "it has no 'weight' for the model"),
         ({"weight": torch.ones(2), "bias": torch.ones(2)}, "the model has no 'bias'"),
-        ({"weight": torch.ones(3)}, r"'weight' of the model is float32 \[2\], in the checkpoint float32 \[3\]"),
+        (
+            {"weight": torch.ones(3)},
+            r"'weight' of the model is float32 \[2\], in the checkpoint float32 \[3\]",
+        ),
         ({"weight": torch.ones(2).double()}, r"in the checkpoint float64 \[2\]"),
     ],
 )
@@ -388,14 +424,16 @@ OPTIMIZERS: dict[str, Make] = {
     "adam with a tensor rate": lambda groups: torch.optim.Adam(groups, lr=torch.tensor(0.01), fused=True),
     "adagrad": lambda groups: torch.optim.Adagrad(groups, lr=0.1),
     "rmsprop": lambda groups: torch.optim.RMSprop(groups, lr=0.01, momentum=0.5),
-    "lbfgs": lambda groups: torch.optim.LBFGS([p for group in groups for p in group["params"]], lr=0.1, max_iter=2),
+    "lbfgs": lambda groups: torch.optim.LBFGS(
+        [p for group in groups for p in group["params"]], lr=0.1, max_iter=2
+    ),
 }
 
 
-def network() -> nn.Module:
+def network(layout: torch.memory_format = torch.channels_last) -> nn.Module:
     torch.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2), nn.Linear(2, 2))
-    return net.to(memory_format=torch.channels_last)
+    return net.to(memory_format=layout)
 
 
 def optimizer_of(net: nn.Module, make: Make) -> torch.optim.Optimizer:
@@ -413,14 +451,16 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> Non
             # The last layer gets no gradient, so its parameters have no state.
             loss = net[:4](images).square().mean()
             loss.backward()
-            return float(loss)
+            return float(loss.detach())
 
         optimizer.step(closure)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_goes_on_from_a_checkpoint_to_the_very_same_numbers(tmp_path: Path, name: str) -> None:
-    whole = network()
+    # LBFGS itself cannot do with any other layout.
+    layout = torch.contiguous_format if name == "lbfgs" else torch.channels_last
+    whole = network(layout)
     whole_optimizer = optimizer_of(whole, OPTIMIZERS[name])
     train(whole, whole_optimizer, range(3))
     tensors, state = checkpoint.optimizer_state(whole_optimizer)
@@ -429,7 +469,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_very_same_numbers(tmp_path: P
     train(whole, whole_optimizer, range(3, 6))
 
     loaded = checkpoint.load(path)
-    resumed = network()
+    resumed = network(layout)
     optimizer = optimizer_of(resumed, OPTIMIZERS[name])
     checkpoint.load_tensors(resumed.state_dict(), loaded.tensors["model"])
     checkpoint.load_optimizer_state(optimizer, loaded.tensors["optimizer"], loaded.state["optimizer"])

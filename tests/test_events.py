@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from birdplane import events
@@ -48,6 +48,7 @@ def test_an_event_comes_back_from_its_line(event: Event) -> None:
     assert events.from_json(line) == event
 
 
+@settings(deadline=None)
 @given(st.floats())
 def test_every_float_comes_back_from_strict_json(value: float) -> None:
     line = events.to_json(Epoch(**{**_fields(EPOCH), "train_loss": value}))

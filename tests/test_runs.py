@@ -216,6 +216,12 @@ def test_a_run_is_opened_by_name_or_by_path(run: Run, tmp_path: Path) -> None:
     assert Run.open(tmp_path / "elsewhere", run.path).path == run.path
 
 
+@pytest.mark.parametrize("word", ["", "x" * 5000, "a\0b", "../first/.."])
+def test_a_word_that_cannot_be_a_run_is_refused(run: Run, word: str) -> None:
+    with pytest.raises(UsageError):
+        Run.open(run.path, word)
+
+
 def test_an_unknown_run_is_answered_with_the_nearest_name(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no run 'frist' in .*; did you mean 'first'"):
         Run.open(tmp_path, "frist")

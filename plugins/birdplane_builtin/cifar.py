@@ -123,7 +123,7 @@ class Cifar10:
         """Return the pictures as uint8 (n, 3, 32, 32), in the order of `indices`."""
         import numpy as np
 
-        return np.array(self._stored.images[self._rows[_as_array(indices)]])
+        return np.asarray(self._stored.images[self._rows[_as_array(indices)]])
 
     def labels(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Return the labels as int64 (n,), in the order of `indices`."""
@@ -203,7 +203,9 @@ class _Entry:
         if record is None:
             return None
         names = [f"{split}-images.npy", f"{split}-labels.npy"]
-        if not all(is_verified(self.folder / name, record["files"][name], self.ledger) for name in names):
+        if not all(
+            is_verified(self.folder / name, record["files"].get(name, ""), self.ledger) for name in names
+        ):
             return None
         images, labels = (self.folder / name for name in names)
         return _Stored(tuple(record["classes"]), _mapped(images), _mapped(labels), self.folder, images)
@@ -267,7 +269,7 @@ def _prepare(entry: _Entry, archive: Path, digest: str) -> None:
     arrays = {}
     for split, batches in _BATCHES.items():
         records = [_records(contents.pop(name), f"{archive}: {name}", len(classes)) for name in batches]
-        arrays[f"{split}-images"], arrays[f"{split}-labels"] = _joined(records)
+        arrays[f"{split}-images"], arrays[f"{split}-labels"] = _joined(records, f"{archive}: {batches[0]}")
     with _storing(entry.folder):
         entry.write(classes, arrays)
 
@@ -282,7 +284,7 @@ def _from_folder(folder: Path, split: Split) -> _Stored:
         for name in _BATCHES[split]:
             records.append(_records(_content(folder, name), str(folder / name), len(classes)))
             advance(1)
-    images_NCHW, labels_N = _joined(records)
+    images_NCHW, labels_N = _joined(records, str(folder / _BATCHES[split][0]))
     return _Stored(classes, images_NCHW, labels_N, folder)
 
 
@@ -321,9 +323,11 @@ def _records(content: bytes, where: str, num_classes: int) -> NDArray[np.uint8]:
     return table
 
 
-def _joined(records: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _joined(records: list[NDArray[np.uint8]], where: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     import numpy as np
 
+    if not any(len(table) for table in records):
+        raise BirdplaneError(f"{where}: there is no picture in it")
     images_NCHW = np.concatenate([table[:, 1:] for table in records]).reshape(-1, 3, 32, 32)
     return images_NCHW, np.concatenate([table[:, 0] for table in records])
 
@@ -389,8 +393,8 @@ def _check_known(classes: Iterable[str], known: Sequence[str]) -> None:
     for name in classes:
         if name not in known:
             raise UsageError(
-                f"dataset.classes: there is no class {name!r}{nearest(name, known)}; "
-                f"the classes are {', '.join(known)}"
+                f"dataset.classes: there is no class {name!r}; "
+                f"the classes are {', '.join(known)}{nearest(name, known)}"
             )
 
 

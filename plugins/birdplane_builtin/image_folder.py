@@ -206,7 +206,7 @@ def decode_picture(file: Path | IO[bytes], size: int) -> Image:
         picture = _as_rgb(_upright(image))
         if picture.size == (size, size):
             return picture.copy()
-        return picture.resize((size, size), Image.Resampling.BILINEAR, box=_centre_square(*picture.size))
+        return _centre_square(picture).resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _look_at(file: Path | IO[bytes]) -> None:
@@ -284,10 +284,10 @@ def _from_deep(image: Image) -> Image:
     return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
 
 
-def _centre_square(width: int, height: int) -> tuple[float, float, float, float]:
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
+def _centre_square(picture: Image) -> Image:
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
 
 
 def _reason(error: Exception) -> str:
@@ -571,8 +571,8 @@ def _check_choice(classes: Sequence[str], known: Sequence[str]) -> None:
     for name in classes:
         if name not in known:
             raise UsageError(
-                f"dataset.classes: there is no class {name!r}{nearest(name, known)}; "
-                f"the classes are {_listed(known)}"
+                f"dataset.classes: there is no class {name!r}; "
+                f"the classes are {_listed(known)}{nearest(name, known)}"
             )
         if classes.count(name) > 1:
             raise UsageError(f"dataset.classes names {name!r} twice")
@@ -588,8 +588,8 @@ def _check_same(names: Sequence[str], tree: _Tree, path: Path) -> None:
     if only:
         name, where, elsewhere = only[0]
         raise BirdplaneError(
-            f"{path}: the class {name!r} is only in {where}{nearest(name, elsewhere)}; {folder} and {other} "
-            "must have the same classes"
+            f"{path}: the class {name!r} is only in {where}, but {folder} and {other} must have the same "
+            f"classes{nearest(name, elsewhere)}"
         )
 
 

@@ -126,7 +126,7 @@ def swift(
         ),
     ] = False,
 ) -> nn.Module:
-    """A small convolutional net that learns in seconds on a CPU; its first convolution is measured, not learned.
+    """A small convolutional net that learns in seconds on a CPU; its first layer is measured, not learned.
 
     Raises:
         UsageError: the pictures are smaller than 8x8, or `widths` and `depths` differ in length.

@@ -45,15 +45,16 @@ class Muon(Optimizer):
         iterations: int = 3,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "iterations": iterations}
-        groups = []
-        for item in params:
-            group = item if isinstance(item, dict) else {"params": [item]}
+        items = [*params]
+        groups = items if items and isinstance(items[0], dict) else [{"params": items}]
+        halves: list[dict[str, Any]] = []
+        for group in groups:
             tensors = [group["params"]] if isinstance(group["params"], Tensor) else [*group["params"]]
             filters = [tensor for tensor in tensors if tensor.ndim == 4]
             others = [tensor for tensor in tensors if tensor.ndim != 4]
-            groups.append({**group, "params": filters, "orthogonal": True})
-            groups.append({"lr": other_lr, **group, "params": others, "orthogonal": False})
-        super().__init__([group for group in groups if group["params"]], defaults)
+            halves.append({**group, "params": filters, "orthogonal": True})
+            halves.append({"lr": other_lr, **group, "params": others, "orthogonal": False})
+        super().__init__([half for half in halves if half["params"]], defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

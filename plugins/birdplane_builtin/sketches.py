@@ -44,9 +44,9 @@ class Sketches:
 
     The labels of a split are balanced within one. A split that is made longer keeps its first pictures.
 
-    Both classes have the same skies and paints and cover as much of a picture: what is left is shape. With the
-    defaults, chapter 7's net of 512 hidden neurons has 0.78 of the test pictures right after 10 epochs (mean of
-    3 runs), a convolutional one of 38,386 parameters 0.96 after 8.
+    Both classes have the same skies and paints and cover as much of a picture: what is left is shape. With
+    the defaults, chapter 7's net of 512 hidden neurons has 0.78 of the test pictures right after 10 epochs
+    (mean of 3 runs), a convolutional one of 38,386 parameters 0.96 after 8.
     """
 
     classes: tuple[str, ...] = ("airplane", "bird")

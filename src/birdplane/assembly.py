@@ -287,7 +287,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "birdplane": birdplane.__version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "device": str(device),
         "device_name": name,
         "threads": torch.get_num_threads() if device.type == "cpu" else None,

@@ -34,6 +34,7 @@ FORMAT = 1
 _STATE = "state.json"
 _MANIFEST = "manifest.json"
 _GROUP = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_FILE = re.compile(rf"{_GROUP.pattern}\.safetensors|state\.json")
 _STEP = re.compile(r"[0-9]{8,18}")
 _HIDDEN = re.compile(r"\.([0-9]{8,18})\.(new|old|gone)")
 #: A manifest is a few hundred bytes; what is far larger is none.
@@ -266,20 +267,33 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         content = json.loads(data)
         del content["sha256"]
         sound = _sealed(content) == data
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DamagedCheckpoint(path, f"{_MANIFEST} is not as it was written") from error
+    except (ValueError, TypeError, KeyError, RecursionError):
+        sound = False
     if not sound:
         raise DamagedCheckpoint(path, f"{_MANIFEST} is not as it was written")
-    if content["format"] != FORMAT:
-        raise DamagedCheckpoint(
-            path, f"{_MANIFEST} is of format {content['format']}; this version reads {FORMAT}"
-        )
-    if content["step"] != _step_of(path):
-        raise DamagedCheckpoint(path, f"{_MANIFEST} is that of step {content['step']}")
-    present = {entry.name for entry in path.iterdir()} - {_MANIFEST}
-    if extra := present - set(content["files"]):
-        raise DamagedCheckpoint(path, f"{min(extra)} does not belong to it")
+    if (kind := content.get("format")) != FORMAT:
+        raise DamagedCheckpoint(path, f"{_MANIFEST} is of format {kind}; this version reads {FORMAT}")
+    if (step := content.get("step")) != _step_of(path):
+        raise DamagedCheckpoint(path, f"{_MANIFEST} is that of step {step}")
+    _check_files(path, content.get("files"))
     return dict(content)
+
+
+def _check_files(path: Path, listed: Any) -> None:
+    """Check that the manifest lists what a checkpoint has, and that nothing else is there."""
+    if not isinstance(listed, dict) or _STATE not in listed:
+        raise DamagedCheckpoint(path, f"{_MANIFEST} does not list {_STATE}")
+    for name, wanted in listed.items():
+        if not _FILE.fullmatch(name):
+            raise DamagedCheckpoint(path, f"{_MANIFEST} lists {name!r}, which is no file of a checkpoint")
+        if not isinstance(wanted, dict) or type(wanted.get("size")) is not int or "sha256" not in wanted:
+            raise DamagedCheckpoint(path, f"{_MANIFEST} does not tell the size and sum of {name}")
+    try:
+        present = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise DamagedCheckpoint(path, f"it cannot be listed: {error.strerror or error}") from error
+    if extra := present - {_MANIFEST, *listed}:
+        raise DamagedCheckpoint(path, f"{min(extra)} does not belong to it")
 
 
 def _step_of(path: Path) -> int:

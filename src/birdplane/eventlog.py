@@ -26,7 +26,6 @@ from birdplane.events import (
     End,
     Epoch,
     Event,
-    Heartbeat,
     Progress,
     Start,
     from_json,
@@ -36,8 +35,8 @@ from birdplane.events import (
 #: The kinds that a later start from an earlier step makes void.
 _VOIDABLE = (Progress, Epoch, Checkpoint, Alert)
 _VOIDABLE_NAMES = frozenset(kind.event.encode() for kind in _VOIDABLE)
-#: What is not worth waiting for the disk.
-_LIGHT = (Progress, Alert, Heartbeat)
+#: What is worth waiting for the disk: it is rare, and what a resumed run stands on.
+_WEIGHTY = (Start, Checkpoint, End)
 #: The beginning of a line as `to_json` writes it, which spares most lines the parsing.
 _KIND = re.compile(rb'\{"event": "([a-z_-]+)"')
 _HEAD = re.compile(rb'\{"event": "([a-z_-]+)", "time": [0-9.e+-]+, "epoch": [0-9]+, "step": ([0-9]+)[,}]')
@@ -57,7 +56,7 @@ class EventWriter:
         self._lock = threading.Lock()
 
     def append(self, event: Event) -> None:
-        """Add the event: one write, in constant time, and a flush to the disk for what matters after a crash.
+        """Add the event: one write, in constant time, and for starts, checkpoints and ends a flush.
 
         Raises:
             OSError: it could not be written; no half line stays.
@@ -68,7 +67,17 @@ class EventWriter:
             if self._descriptor is None:
                 self._descriptor = self._open()
             _write_line(self._descriptor, line)
-            if not isinstance(event, _LIGHT):
+            if isinstance(event, _WEIGHTY):
+                durable.sync_file(self._descriptor)
+
+    def sync(self) -> None:
+        """Wait until all that was appended is on the disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        with self._lock:
+            if self._descriptor is not None:
                 durable.sync_file(self._descriptor)
 
     def close(self) -> None:

@@ -103,7 +103,10 @@ class Alert(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat(Event):
-    """The process is alive although there is nothing else to tell: paused, or preparing data."""
+    """The process is alive although there is nothing else to tell: `state` is `paused`, or says what goes on.
+
+    To be told when it begins and every 10 seconds or so: from another host nothing else is to be seen.
+    """
 
     event: ClassVar[str] = "heartbeat"
 

@@ -202,10 +202,11 @@ class Run:
             UsageError: there is none; the message has the nearest name.
         """
         word = os.fspath(name_or_path)
-        for path in (folder / word, Path(word)):
-            if word and (path / "pipeline.toml").is_file():
+        places = [folder / word, Path(word)] if word else []
+        for path in places:
+            if _is_run(path):
                 return cls(path)
-        if word and (found := Path(word)).is_dir() and found.name != word:
+        if any(os.path.isdir(path) for path in places):  # noqa: PTH112 - never raises
             raise UsageError(f"{word!r} is not a run: it has no pipeline.toml")
         hint = nearest(word, _names(folder)) or "; `birdplane runs` lists them"
         raise UsageError(f"there is no run {word!r} in {str(folder)!r}{hint}")
@@ -240,17 +241,28 @@ class Run:
         return RunLock(self)
 
     def append(self, event: Event) -> None:
-        """Add one line to `events.jsonl`: one write, in constant time, and on the disk for all but progress,
-        alerts and heartbeats, which are with the system only.
+        """Add one line to `events.jsonl`: one write, in constant time.
 
-        An epoch, and the progress up to it, must be appended before the checkpoint of that step is written:
-        then a run that resumes from the checkpoint lacks neither.
+        Starts, checkpoints and ends are on the disk when it returns; the rest survives a kill, but not a power
+        cut before the next of those or `sync`. Append an epoch, and the progress up to it, and call `sync`
+        before the checkpoint of that step is written: then a run that resumes from it lacks neither.
 
         Raises:
             BirdplaneError: it could not be written; no half line stays.
         """
         try:
             self._writer.append(event)
+        except OSError as error:
+            raise durable.trouble(error, "write", self._writer.path) from error
+
+    def sync(self) -> None:
+        """Wait until all events so far are on the disk.
+
+        Raises:
+            BirdplaneError: they could not be written.
+        """
+        try:
+            self._writer.sync()
         except OSError as error:
             raise durable.trouble(error, "write", self._writer.path) from error
 
@@ -423,8 +435,13 @@ def _last_number(folder: Path, stem: str) -> int:
 
 def _names(folder: Path) -> list[str]:
     with contextlib.suppress(OSError):
-        return sorted(path.name for path in folder.iterdir() if (path / "pipeline.toml").is_file())
+        return sorted(path.name for path in folder.iterdir() if _is_run(path))
     return []
+
+
+def _is_run(path: Path) -> bool:
+    # Not `Path.is_file`, which raises for a name that is too long.
+    return os.path.isfile(path / "pipeline.toml")  # noqa: PTH113
 
 
 def _identity(folder: Path) -> tuple[int, int]:

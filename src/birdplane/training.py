@@ -131,7 +131,7 @@ class Trainer:
         self.settings = pipeline.training
         self.continue_from: checkpoint.Checkpoint | None = None
         self.damaged: list[checkpoint.DamagedCheckpoint] = []
-        self._requests = requests if requests is not None else (run.requests() if run else None)
+        self._requests = requests
         self._position = _Position()
         self._sums = _Sums()
         self._best: _Best | None = None
@@ -154,6 +154,7 @@ class Trainer:
             yield from self._told(self._events())
             return
         with self.run.lock():
+            self._requests = self._requests or self.run.requests()
             try:
                 yield from self._told(self._recorded(self._events()))
             finally:
@@ -195,19 +196,22 @@ class Trainer:
                 yield self._end("stopped", "asked to stop; `birdplane resume` goes on")
             else:
                 yield self._end("done")
-        except NotFinite as error:
-            yield self._end("failed", str(error))
-            raise
         except BirdplaneError as error:
             yield self._end("failed", str(error))
             raise
-        except torch.OutOfMemoryError as error:
-            message = f"out of memory on {self.assembly.device}: try training.batch_size={self._smaller_batch()}"
+        except Exception as error:
+            message = self._in_words(error)
             yield self._end("failed", message)
             raise BirdplaneError(message) from error
 
-    def _smaller_batch(self) -> int:
-        return max(1, self.settings.batch_size // 2)
+    def _in_words(self, error: Exception) -> str:
+        """Say what a component's code or the device raised, with the batch size to try when memory ran out."""
+        message = " ".join(str(error).split())
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in message
+        if out_of_memory:
+            half = max(1, self.settings.batch_size // 2)
+            return f"out of memory at step {self._position.step + 1}: try --set training.batch_size={half}"
+        return f"step {self._position.step + 1}: {type(error).__name__}: {message}"
 
     # Before the first step.
 
@@ -382,6 +386,7 @@ class Trainer:
         if number % self.settings.validate_every == 0 or number == self.settings.epochs:
             yield self._heartbeat("validating")
             loss, accuracy = self._validate()
+            self._keep_if_best(_Best(number, position.step, accuracy, loss))
         event = Epoch(
             time=time.time(),
             epoch=number,
@@ -392,9 +397,8 @@ class Trainer:
             validation_accuracy=accuracy,
             train_seconds=sums.seconds,
             validation_seconds=time.perf_counter() - began,
+            best_accuracy=self._best.accuracy if self._best else None,
         )
-        if loss is not None and accuracy is not None:
-            self._keep_if_best(_Best(number, position.step, accuracy, loss))
         position.epoch, position.epoch_step = number, 0
         self._sums = _Sums()
         yield event

@@ -52,6 +52,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.plan: list[Answer] = []
         self.requests: list[dict[str, str]] = []
 
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up early is part of the tests."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/pictures.tar.gz"
@@ -243,8 +246,8 @@ def test_an_address_without_the_file_is_told_with_the_other_ways(server: Server,
     with pytest.raises(BirdplaneError) as caught:
         fetch([server.url], destination)
     assert str(caught.value) == (
-        f"cannot download pictures.tar.gz: {server.url} answers 404 Not Found; dataset.source=PATH or URL takes a "
-        "file you already have or a mirror"
+        f"cannot download pictures.tar.gz: {server.url} answers 404 Not Found; dataset.source=PATH or URL "
+        "takes a file you already have or a mirror"
     )
 
 
@@ -280,7 +283,9 @@ def test_a_missing_network_is_told_at_once(destination: Path, monkeypatch: pytes
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_address)
-    with pytest.raises(BirdplaneError, match=r"no address for pictures\.example \(no network\?\).*dataset\.source"):
+    with pytest.raises(
+        BirdplaneError, match=r"no address for pictures\.example \(no network\?\).*dataset\.source"
+    ):
         fetch(["http://pictures.example/file"], destination)
 
 

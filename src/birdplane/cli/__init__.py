@@ -1,0 +1,94 @@
+"""The command line. What is heavy is imported inside the commands: `birdplane --help` must feel like nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from birdplane.errors import BirdplaneError
+
+app = typer.Typer(
+    name="birdplane",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Assemble, train and understand small image classifiers.",
+    epilog="Start with: birdplane train demo",
+)
+_debug = False
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from birdplane import __version__
+
+        typer.echo(f"birdplane {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    disable_plugin: Annotated[
+        list[str] | None,
+        typer.Option("--disable-plugin", metavar="NAME", help="Do not even import this plugin; * for all but birdplane's own."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Assemble, train and understand small image classifiers."""
+    global _debug
+    _debug = debug
+    if disable_plugin:
+        from birdplane.plugins import DISABLE_VARIABLE
+
+        given = os.environ.get(DISABLE_VARIABLE, "")
+        os.environ[DISABLE_VARIABLE] = ",".join([*disable_plugin, *([given] if given else [])])
+
+
+# The commands register themselves with `app`.
+from birdplane.cli import catalog, doctor, inspecting, running, training  # noqa: E402, F401
+
+
+def main() -> None:
+    """The console script: run a command; a person's mistake is one line on stderr, never a traceback.
+
+    Leaves with 0 when done, 1 when it failed, 2 for wrong usage or a wrong pipeline, 130 and 143 on signals.
+    """
+    _add_plugin_commands()
+    try:
+        app()
+    except BirdplaneError as error:
+        _fail(error, str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader, such as `head`, has left; what Python would still flush has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        _fail(error, f"{type(error).__name__}: {error} (a fault in birdplane or a plugin; --debug shows where)", 1)
+
+
+def _fail(error: Exception, message: str, code: int) -> None:
+    if _debug:
+        import traceback
+
+        traceback.print_exception(error)
+    from birdplane.cli.screen import plain
+
+    print(f"error: {plain(message)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _add_plugin_commands() -> None:
+    """Let plugins add their commands. Only where there is a plugin besides the built-in one, which has none."""
+    import importlib.metadata
+
+    from birdplane.plugins import BUILTIN, GROUP, installed
+
+    if any(point.name != BUILTIN for point in importlib.metadata.entry_points(group=GROUP)):
+        for name, error in installed().call_each("birdplane_commands", app=app).items():
+            print(f"warning: the commands of the plugin {name!r} are missing: {error}", file=sys.stderr)
