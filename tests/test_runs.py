@@ -663,6 +663,21 @@ def test_a_broken_process_file_is_no_holder(run: Run, content: str) -> None:
     assert run.status().state in ("crashed", "running", "unknown")
 
 
+@pytest.mark.parametrize("started", [durable.process_started, durable._process_started_elsewhere])
+def test_a_process_has_a_beginning_for_as_long_as_it_lives(
+    children: Children, started: Callable[[int], str | None]
+) -> None:
+    child = children("heard()", "")
+    before = started(child.pid)
+    assert before is not None
+    assert started(child.pid) == before
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert started(child.pid) is None
+    child.wait()
+    assert started(child.pid) is None
+
+
 # --- asking -----------------------------------------------------------------------------------------------
 
 

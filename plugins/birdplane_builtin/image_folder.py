@@ -3,7 +3,7 @@
 Every picture becomes RGB, 8 bits, `size` x `size`:
 
 - turned upright as its EXIF orientation says; of an animation, the first frame;
-- transparency laid over white; 16-bit grey scaled to 8 bits, not clipped;
+- transparency laid over white; 16-bit grey scaled to 8 bits, not clipped; colour profiles are not applied;
 - the largest square around its centre, resized bilinearly with antialiasing: shapes keep their proportions,
   and what is lost at the long sides is what photographs of one thing can spare. A picture that has the size
   already is left as Pillow decodes it.
@@ -410,7 +410,10 @@ class _DiskFiles:
         return below
 
     def _leads_inside(self, name: str) -> bool:
-        target = (self._root / name).resolve()
+        try:
+            target = (self._root / name).resolve()
+        except (OSError, RuntimeError):  # a link to itself
+            return False
         return target.is_file() and target.is_relative_to(self._root.resolve())
 
 

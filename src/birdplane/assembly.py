@@ -40,7 +40,9 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"training.device: {name!r} is no device (here: auto, {', '.join(there)})") from error
+        raise UsageError(
+            f"training.device: {name!r} is no device (here: auto, {', '.join(there)})"
+        ) from error
     if str(device) not in there and device.type not in there:
         raise UsageError(f"training.device: {name!r} is not there (here: auto, {', '.join(there)})")
     return device
@@ -95,7 +97,9 @@ def _created(pipeline: Pipeline, kind: str, choice: Choice, key: str, **host: An
         raise type(error)(f"{pipeline.source}: {key}: {error}") from error
     except Exception as error:
         where = f"{pipeline.source}: {key}: {kind} {choice.use!r} of {registry.lookup(choice.use).provenance}"
-        raise BirdplaneError(f"{where} fails: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise BirdplaneError(
+            f"{where} fails: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
 
 
 class Assembly:
@@ -108,7 +112,9 @@ class Assembly:
         precision: `"float32"` or `"bfloat16"` (float32 weights under autocast).
     """
 
-    def __init__(self, pipeline: Pipeline, classes: Sequence[str], device: torch.device, precision: str) -> None:
+    def __init__(
+        self, pipeline: Pipeline, classes: Sequence[str], device: torch.device, precision: str
+    ) -> None:
         self.pipeline = pipeline
         self.classes = tuple(classes)
         self.device = device
@@ -118,7 +124,9 @@ class Assembly:
         self.chain = Chain([], pipeline.seed)
         self.model: nn.Module = nn.Identity()
         self.layer = _LAYERS[pipeline.output_layer]
-        self.loss: Callable[[Tensor, Tensor], Tensor] = _created(pipeline, "loss", pipeline.choice("loss"), "loss")
+        self.loss: Callable[[Tensor, Tensor], Tensor] = _created(
+            pipeline, "loss", pipeline.choice("loss"), "loss"
+        )
         self._to_probabilities = _TO_PROBABILITIES[pipeline.leaves()]
 
     @property
@@ -162,7 +170,9 @@ class Assembly:
                 self.fitted[str(index)] = known
             record = self.pipeline.catalog["transform"].get(choice.use)
             assert isinstance(record, Transform)
-            steps.append(Step(f"transforms.{index} ({choice.use})", transform, record.random, record.per_sample))
+            steps.append(
+                Step(f"transforms.{index} ({choice.use})", transform, record.random, record.per_sample)
+            )
         self.chain = Chain(steps, self.pipeline.seed)
 
     def _transform(self, index: int, choice: Choice) -> Any:
@@ -177,7 +187,9 @@ class Assembly:
         try:
             measured: dict[str, Any] = transform.fit(before(images) for images in batches.raw())
         except BirdplaneError as error:
-            raise type(error)(f"{self.pipeline.source}: transforms.{index} ({choice.use}): {error}") from error
+            raise type(error)(
+                f"{self.pipeline.source}: transforms.{index} ({choice.use}): {error}"
+            ) from error
         return measured
 
     def build_model(self, input_shape: tuple[int, int, int]) -> None:
@@ -226,7 +238,7 @@ class Assembly:
         if not images.is_floating_point():
             raise UsageError(
                 f"{self.pipeline.source}: transforms: {str(images.dtype).removeprefix('torch.')} pictures reach the "
-                "model, which needs floats (mend: use \"to-tensor\")"
+                'model, which needs floats (mend: use "to-tensor")'
             )
         was_training = self.model.training
         try:

@@ -66,7 +66,8 @@ def save(folder: Path, step: int, *, tensors: Mapping[str, Mapping[str, Tensor]]
     """Write the checkpoint of `step` into `folder` and return its path, `folder/00001570` for step 1570.
 
     When it returns, everything is on the disk. One of the same step is replaced. What an interrupted save
-    left behind is removed first. One process at a time may save into a folder (see `runs.Run.lock`).
+    left behind is removed first. One process at a time may save into a folder (see `runs.Run.lock`), and
+    what was told of the steps before must be on the disk already (see `runs.Run.sync`).
 
     Args:
         tensors: by group and name, on any device and in any layout; they may share memory.

@@ -52,9 +52,13 @@ class Component:
         if isinstance(self.target, str):
             module, colon, attribute = self.target.partition(":")
             if not (module and colon and attribute):
-                raise ValueError(f"the target {self.target!r} of {self.name!r} is not 'package.module:attribute'")
+                raise ValueError(
+                    f"the target {self.target!r} of {self.name!r} is not 'package.module:attribute'"
+                )
         elif not callable(self.target):
-            raise ValueError(f"the target of {self.name!r} is neither callable nor 'package.module:attribute'")
+            raise ValueError(
+                f"the target of {self.name!r} is neither callable nor 'package.module:attribute'"
+            )
 
     def resolve(self) -> Callable[..., Any]:
         """Return the target, importing its module if need be.

@@ -103,7 +103,9 @@ def _item(dataset: Any, index: int) -> tuple[np.ndarray, int]:
         picture, label = item
         label = int(label)
     except (TypeError, ValueError) as error:
-        raise BirdplaneError(f"dataset: item {index} is not (picture, integer) but {type(item).__name__}") from error
+        raise BirdplaneError(
+            f"dataset: item {index} is not (picture, integer) but {type(item).__name__}"
+        ) from error
     return _pixels(picture, index), label
 
 
@@ -175,7 +177,9 @@ def _classes(dataset: Any, train: Pictures) -> tuple[str, ...]:
     if classes is None:
         labels = {int(train.decode([index])[1][0]) for index in range(len(train))}
         if min(labels) < 0 or len(labels) < 2:
-            raise BirdplaneError(f"dataset: the labels are {sorted(labels)[:5]}: expected 0, 1, ... of two classes or more")
+            raise BirdplaneError(
+                f"dataset: the labels are {sorted(labels)[:5]}: expected 0, 1, ... of two classes or more"
+            )
         return tuple(str(label) for label in range(max(labels) + 1))
     names = tuple(str(name) for name in classes)
     if len(names) < 2:
@@ -230,6 +234,14 @@ class Chain:
     def __call__(self, images_NCHW: Tensor, position: tuple[int, int] | None = None) -> Tensor:
         return self.finish(self.prepare(images_NCHW), position)
 
+    def trace(self, images_NCHW: Tensor, position: tuple[int, int]) -> Iterator[tuple[Step, Tensor]]:
+        """Yield each step and what it leaves of a batch in training, for showing how a batch changes."""
+        for number, step in enumerate(self._steps, 1):
+            images_NCHW = _apply(
+                step, images_NCHW, mix(self._seed, *position, number) if step.random else None
+            )
+            yield step, images_NCHW
+
 
 def _apply(step: Step, images_NCHW: Tensor, seed: int | None = None) -> Tensor:
     try:
@@ -243,10 +255,14 @@ def _apply(step: Step, images_NCHW: Tensor, seed: int | None = None) -> Tensor:
         raise type(error)(f"{step.key}: {error}") from error
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         shape = tuple(images_NCHW.shape)
-        raise BirdplaneError(f"{step.key}: fails on a batch {shape}: {' '.join(str(error).split())}") from error
+        raise BirdplaneError(
+            f"{step.key}: fails on a batch {shape}: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(result, Tensor) or result.ndim != 4 or len(result) != len(images_NCHW):
         came = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-        raise BirdplaneError(f"{step.key}: expected {len(images_NCHW)} pictures (N, C, H, W) back, got {came}")
+        raise BirdplaneError(
+            f"{step.key}: expected {len(images_NCHW)} pictures (N, C, H, W) back, got {came}"
+        )
     return result
 
 
@@ -258,7 +274,9 @@ def _by_sample(step: Step, images_NCHW: Tensor, seed: int | None) -> Tensor:
     tensors = [r if isinstance(r, Tensor) else torch.from_numpy(_pixels(r, i)) for i, r in enumerate(results)]
     sizes = {tuple(tensor.shape) for tensor in tensors}
     if len(sizes) > 1:
-        raise BirdplaneError(f"it leaves pictures of different shapes: {', '.join(map(str, sorted(sizes)[:3]))}")
+        raise BirdplaneError(
+            f"it leaves pictures of different shapes: {', '.join(map(str, sorted(sizes)[:3]))}"
+        )
     return torch.stack(tensors).to(images_NCHW.device)
 
 
@@ -436,7 +454,9 @@ class _Kept:
 
     def gather(self, indices: Tensor) -> Batch:
         images = self._rows.index_select(0, indices)
-        return images.permute(0, 3, 1, 2) if self._channels_last else images, self.labels.index_select(0, indices)
+        return images.permute(0, 3, 1, 2) if self._channels_last else images, self.labels.index_select(
+            0, indices
+        )
 
 
 def _decode_all(pictures: Pictures, device: torch.device) -> _Kept:

@@ -56,11 +56,11 @@ def birdplane_event(run: Run | None, event: Event) -> None:
 def birdplane_commands(app: typer.Typer) -> None:
     """Add commands to `birdplane`. Import what is heavy inside the commands: this hook runs at every start.
 
-        from birdplane import hookimpl
+    from birdplane import hookimpl
 
-        @hookimpl
-        def birdplane_commands(app):
-            @app.command()
-            def hello():
-                print("hello")
+    @hookimpl
+    def birdplane_commands(app):
+        @app.command()
+        def hello():
+            print("hello")
     """

@@ -101,7 +101,9 @@ class TrainedModel:
         with torch.no_grad():
             for images, labels in batches.epoch():
                 predicted = self.assembly.outputs(images).argmax(dim=1).cpu()
-                confusion.index_put_((labels.cpu(), predicted), torch.ones(len(labels), dtype=torch.int64), accumulate=True)
+                confusion.index_put_(
+                    (labels.cpu(), predicted), torch.ones(len(labels), dtype=torch.int64), accumulate=True
+                )
         right = int(confusion.diagonal().sum())
         return Evaluation(split, len(pictures), loss, right / len(pictures), confusion.tolist())
 
@@ -124,7 +126,9 @@ class TrainedModel:
             picture = torch.from_numpy(read_picture(file, self._stored_shape()))[None]
             shares = self.probabilities(picture)[0].tolist()
             best = max(range(len(shares)), key=shares.__getitem__)
-            found.append(Prediction(str(file), self.classes[best], dict(zip(self.classes, shares, strict=True))))
+            found.append(
+                Prediction(str(file), self.classes[best], dict(zip(self.classes, shares, strict=True)))
+            )
         return found
 
     def _stored_shape(self) -> tuple[int, int, int]:

@@ -90,7 +90,11 @@ class Signature:
             p.name: (p.annotation, ... if p.required else p.default) for p in self.parameters.values()
         }
         config = ConfigDict(
-            extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False, protected_namespaces=()
+            extra="forbid",
+            strict=True,
+            arbitrary_types_allowed=True,
+            allow_inf_nan=False,
+            protected_namespaces=(),
         )
         try:
             return create_model("Parameters", __config__=config, **fields)
@@ -140,7 +144,9 @@ def _evaluated(annotations: dict[str, Any], target: Callable[..., Any]) -> dict[
     function = inspect.unwrap(target.__init__ if inspect.isclass(target) else target)
     module = sys.modules.get(getattr(function, "__module__", "") or "")
     scope = getattr(function, "__globals__", None) or vars(module or types.ModuleType("none"))
-    return get_type_hints(types.SimpleNamespace(__annotations__=annotations), globalns=scope, include_extras=True)
+    return get_type_hints(
+        types.SimpleNamespace(__annotations__=annotations), globalns=scope, include_extras=True
+    )
 
 
 def _annotation_of(default: Any) -> Any:
@@ -194,7 +200,14 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
     return ()
 
 
-_TYPE_NAMES = {bool: "true or false", int: "integer", float: "number", str: "text", Path: "path", Any: "anything"}
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+    Any: "anything",
+}
 
 
 def _type_name(annotation: Any) -> str:
@@ -228,7 +241,9 @@ def _sentence(details: Any) -> tuple[str, str]:
         return key, "is required"
     message = details["msg"].replace("Input should", "should").replace("input was", "got")
     if details["type"] == "literal_error":
-        allowed = [choice.strip(" '") for choice in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        allowed = [
+            choice.strip(" '") for choice in details["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        ]
         message += nearest(str(details["input"]), allowed)
     return key, f"{message[0].lower()}{message[1:]}, not {_shown(details['input'])}"
 

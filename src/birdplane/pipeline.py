@@ -25,7 +25,12 @@ from birdplane.registry import Catalog, catalog
 OUTPUT_LAYERS = ("auto", "none", "log-softmax", "softmax")
 SECTIONS = ("dataset", "transforms", "model", "output", "loss", "optimizer", "schedule", "training")
 _REQUIRED = ("dataset", "model", "loss", "optimizer")
-_DEFAULTS: dict[str, Any] = {"transforms": [], "output": {"use": "auto"}, "schedule": {"use": "constant"}, "training": {}}
+_DEFAULTS: dict[str, Any] = {
+    "transforms": [],
+    "output": {"use": "auto"},
+    "schedule": {"use": "constant"},
+    "training": {},
+}
 #: What leaves an output layer that is fed logits.
 _LEAVES = {
     "none": Output.LOGITS,
@@ -43,7 +48,9 @@ class Training:
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps: auto takes the fastest that is there")] = "auto"
     precision: Annotated[
         Literal["float32", "bfloat16"],
-        Doc("of the arithmetic; the weights are float32 either way. bfloat16 needs a device that is quick at it"),
+        Doc(
+            "of the arithmetic; the weights are float32 either way. bfloat16 needs a device that is quick at it"
+        ),
     ] = "float32"
     holdout: Annotated[
         float,
@@ -51,10 +58,15 @@ class Training:
         Lt(1),
         Doc("share of the training pictures, drawn by the seed, that validates instead of the test split"),
     ] = 0.0
-    validate_every: Annotated[int, Ge(1), Doc("epochs between validations; the last epoch is always validated")] = 1
+    validate_every: Annotated[
+        int, Ge(1), Doc("epochs between validations; the last epoch is always validated")
+    ] = 1
     drop_last: Annotated[bool, Doc("leave out the incomplete batch at an epoch's end")] = False
     average: Annotated[
-        float, Ge(0), Lt(1), Doc("decay a step of a moving average of the weights, which is what validates; 0: none")
+        float,
+        Ge(0),
+        Lt(1),
+        Doc("decay a step of a moving average of the weights, which is what validates; 0: none"),
     ] = 0.0
     decay_norm_and_bias: Annotated[
         bool, Doc("apply the optimizer's weight decay to biases and normalization weights too")
@@ -66,9 +78,13 @@ class Training:
         int, Ge(1), Doc("MiB that the decoded pictures of a split may take; a larger split is streamed")
     ] = 2048
     checkpoint_seconds: Annotated[
-        float, Gt(0), Doc("seconds between checkpoints; they are rarer where they would cost over 2 % of the time")
+        float,
+        Gt(0),
+        Doc("seconds between checkpoints; they are rarer where they would cost over 2 % of the time"),
     ] = 10.0
-    checkpoint_steps: Annotated[int | None, Ge(1), Doc("a checkpoint every so many steps, whatever it costs")] = None
+    checkpoint_steps: Annotated[
+        int | None, Ge(1), Doc("a checkpoint every so many steps, whatever it costs")
+    ] = None
 
 
 @cache
@@ -139,7 +155,9 @@ class Pipeline:
             return cls.from_toml(recipes.get(str(name)).text(), str(name), catalog)  # type: ignore[attr-defined]
         if path.suffix != ".toml" and not path.is_file():
             hint = nearest(str(name), recipes.names())
-            raise UsageError(f"{name}: neither a file nor a recipe{hint} (recipes: {', '.join(recipes.names())})")
+            raise UsageError(
+                f"{name}: neither a file nor a recipe{hint} (recipes: {', '.join(recipes.names())})"
+            )
         try:
             return cls.from_toml(path.read_text(encoding="utf-8"), str(name), catalog)
         except UnicodeDecodeError as error:
@@ -164,7 +182,9 @@ class Pipeline:
 
     @property
     def training(self) -> Training:
-        return Training(**training_signature().validate(self._section("training"), f"{self.source}: training."))
+        return Training(
+            **training_signature().validate(self._section("training"), f"{self.source}: training.")
+        )
 
     def choice(self, section: str) -> Choice:
         """Return the component chosen in a section, such as `"model"`."""
@@ -249,7 +269,9 @@ class Pipeline:
     def _layout_problems(self) -> Iterable[Problem]:
         for key, value in self._document.items():
             if key not in (*SECTIONS, "seed"):
-                yield Problem(key, f"no such section{nearest(key, SECTIONS)} (allowed: seed, {', '.join(SECTIONS)})")
+                yield Problem(
+                    key, f"no such section{nearest(key, SECTIONS)} (allowed: seed, {', '.join(SECTIONS)})"
+                )
             elif key == "seed":
                 if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
                     yield Problem(key, f"should be an integer from 0 to 2**63 - 1, not {value!r}")
@@ -280,11 +302,17 @@ class Pipeline:
             return [Problem(f"output.{extra[0]}", "no such key (allowed: use)")]
         if asked not in OUTPUT_LAYERS:
             hint = nearest(str(asked), OUTPUT_LAYERS)
-            return [Problem("output.use", f"no output layer {asked!r}{hint} (allowed: {', '.join(OUTPUT_LAYERS)})")]
+            return [
+                Problem(
+                    "output.use", f"no output layer {asked!r}{hint} (allowed: {', '.join(OUTPUT_LAYERS)})"
+                )
+            ]
         model, loss = self._records()
         model_name, loss_name = self.choice("model").use, self.choice("loss").use
         if model.output is not Output.LOGITS and self.output_layer != "none":
-            message = f"the model {model_name!r} yields {model.output} itself: an output layer on top is wrong"
+            message = (
+                f"the model {model_name!r} yields {model.output} itself: an output layer on top is wrong"
+            )
             return [Problem("output.use", message, "output.use=none")]
         leaves = self.leaves()
         if leaves in loss.accepts:

@@ -152,9 +152,7 @@ def _components(manager: pluggy.PluginManager, name: str) -> tuple[Component, ..
     return components
 
 
-def _call_one(
-    manager: pluggy.PluginManager, name: str, hook: str, arguments: dict[str, Any]
-) -> list[Any]:
+def _call_one(manager: pluggy.PluginManager, name: str, hook: str, arguments: dict[str, Any]) -> list[Any]:
     """Call a hook of one plugin alone: in one call for all, the first that raises would silence the rest."""
     others = [plugin for other, plugin in manager.list_name_plugin() if other != name and plugin is not None]
     results: list[Any] = manager.subset_hook_caller(hook, others)(**arguments)

@@ -125,7 +125,9 @@ class Registry:
         if target is None:
             return lambda function: self.register(name, function, **record)
         if name in self._entries:
-            raise UsageError(f"the {self.kind} {name!r} is there already, from {self._entries[name].provenance}")
+            raise UsageError(
+                f"the {self.kind} {name!r} is there already, from {self._entries[name].provenance}"
+            )
         try:
             component = self._record(name=name, target=target, **record)
         except (TypeError, ValueError) as error:
@@ -162,7 +164,9 @@ class Catalog:
 
 
 def _bare_and_full(registries: Iterable[Registry]) -> set[str]:
-    return {name for registry in registries for entry in registry for name in (entry.name, entry.component.name)}
+    return {
+        name for registry in registries for entry in registry for name in (entry.name, entry.component.name)
+    }
 
 
 @cache

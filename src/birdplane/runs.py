@@ -243,9 +243,9 @@ class Run:
     def append(self, event: Event) -> None:
         """Add one line to `events.jsonl`: one write, in constant time.
 
-        Starts, checkpoints and ends are on the disk when it returns; the rest survives a kill, but not a power
-        cut before the next of those or `sync`. Append an epoch, and the progress up to it, and call `sync`
-        before the checkpoint of that step is written: then a run that resumes from it lacks neither.
+        Starts, checkpoints and ends are on the disk when it returns; the rest survives a kill, but not a
+        power cut before the next of those or `sync`. Append an epoch, and the progress up to it, and call
+        `sync`, before the checkpoint of that step is saved: then a run that resumes from it lacks neither.
 
         Raises:
             BirdplaneError: it could not be written; no half line stays.

@@ -207,7 +207,9 @@ class Trainer:
     def _in_words(self, error: Exception) -> str:
         """Say what a component's code or the device raised, with the batch size to try when memory ran out."""
         message = " ".join(str(error).split())
-        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in message
+        out_of_memory = (
+            isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in message
+        )
         if out_of_memory:
             half = max(1, self.settings.batch_size // 2)
             return f"out of memory at step {self._position.step + 1}: try --set training.batch_size={half}"
@@ -245,7 +247,9 @@ class Trainer:
         if splits.skipped:
             names = ", ".join(name for name, _ in splits.skipped[:5])
             more = ", ..." if len(splits.skipped) > 5 else ""
-            yield self._alert("skipped", f"{len(splits.skipped)} pictures cannot be read and are left out: {names}{more}")
+            yield self._alert(
+                "skipped", f"{len(splits.skipped)} pictures cannot be read and are left out: {names}{more}"
+            )
 
     def _known_facts(self, train: Any, validation: Any) -> dict[str, Any]:
         return {
@@ -447,7 +451,9 @@ class Trainer:
 
     def _due_by_steps(self) -> bool:
         every = self.settings.checkpoint_steps
-        return every is not None and self._position.step % every == 0 and self._position.step != self._saved_step
+        return (
+            every is not None and self._position.step % every == 0 and self._position.step != self._saved_step
+        )
 
     def _due_by_time(self) -> bool:
         since = time.perf_counter() - self._last_saved
@@ -458,7 +464,9 @@ class Trainer:
         if self.run is None:
             return
         yield from self._summary()
-        path = checkpoint.save(self.run.checkpoints, self._position.step, tensors=self._tensors(), state=self._state())
+        path = checkpoint.save(
+            self.run.checkpoints, self._position.step, tensors=self._tensors(), state=self._state()
+        )
         checkpoint.prune(self.run.checkpoints, keep=2)
         self._saved_step = self._position.step
         self._last_saved = time.perf_counter()
@@ -532,7 +540,10 @@ class Trainer:
 
     def _shown_epoch(self) -> int:
         """The epoch that the last step belonged to, from 1."""
-        return min(self._position.epoch + (self._position.epoch_step > 0 or self._position.step == 0), self.settings.epochs)
+        return min(
+            self._position.epoch + (self._position.epoch_step > 0 or self._position.step == 0),
+            self.settings.epochs,
+        )
 
     def _start(self) -> Start:
         return Start(
@@ -555,7 +566,11 @@ class Trainer:
 
     def _end(self, status: Literal["done", "stopped", "failed"], reason: str = "") -> End:
         return End(
-            time=time.time(), epoch=self._shown_epoch(), step=self._position.step, status=status, reason=reason
+            time=time.time(),
+            epoch=self._shown_epoch(),
+            step=self._position.step,
+            status=status,
+            reason=reason,
         )
 
 

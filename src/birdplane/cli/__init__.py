@@ -34,7 +34,11 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     disable_plugin: Annotated[
         list[str] | None,
-        typer.Option("--disable-plugin", metavar="NAME", help="Do not even import this plugin; * for all but birdplane's own."),
+        typer.Option(
+            "--disable-plugin",
+            metavar="NAME",
+            help="Do not even import this plugin; * for all but birdplane's own.",
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
@@ -69,7 +73,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        _fail(error, f"{type(error).__name__}: {error} (a fault in birdplane or a plugin; --debug shows where)", 1)
+        _fail(
+            error,
+            f"{type(error).__name__}: {error} (a fault in birdplane or a plugin; --debug shows where)",
+            1,
+        )
 
 
 def _fail(error: Exception, message: str, code: int) -> None:

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as training.epochs=3; may be repeated."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key, such as training.epochs=3; may be repeated."
+    ),
 ]
-Runs = Annotated[Path | None, typer.Option("--runs", help="The folder of the runs. [default: BIRDPLANE_RUNS or ./runs]")]
+Runs = Annotated[
+    Path | None, typer.Option("--runs", help="The folder of the runs. [default: BIRDPLANE_RUNS or ./runs]")
+]
 Plain = Annotated[bool, typer.Option("--plain", help="A line an epoch, and nothing that moves.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")]
 
@@ -80,7 +84,9 @@ def resume(
         typer.echo(f"{opened.name} goes on")
         return
     if status.state == "done":
-        raise UsageError(f"run {opened.name!r} is done; to train for longer, start a new run with more training.epochs")
+        raise UsageError(
+            f"run {opened.name!r} is done; to train for longer, start a new run with more training.epochs"
+        )
     _announce_import(json)
     from birdplane.training import resume
 
@@ -205,5 +211,7 @@ def _suggest(run: Run, runs: Path | None) -> None:
     typer.echo(f"the run is in {run.path}; next:")
     typer.echo(f"  birdplane evaluate {run.name}{where}         where it is right and wrong")
     typer.echo(f"  birdplane predict {run.name}{where} IMAGE    what it sees in a picture of yours")
-    typer.echo("  birdplane train demo --set model.use=fully-connected    the same with a net that ignores space")
+    typer.echo(
+        "  birdplane train demo --set model.use=fully-connected    the same with a net that ignores space"
+    )
     typer.echo("  birdplane list                        everything that can be combined")

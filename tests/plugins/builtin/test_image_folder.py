@@ -17,7 +17,6 @@ from PIL import Image
 
 from birdplane import reporting
 from birdplane.errors import BirdplaneError, UsageError
-from birdplane_builtin import image_folder
 from birdplane_builtin.image_folder import BrokenPictureError, ImageFolder, decode_picture
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -142,9 +141,10 @@ class TestLayouts:
         (root / "cat" / "out.png").symlink_to(outside)
         (root / "cat" / "nowhere.png").symlink_to("absent.png")
         (root / "cat" / "loop").symlink_to(root)
+        (root / "cat" / "self.png").symlink_to("self.png")
         train, test = both(root)
         assert "cat/in.png" in train.files + test.files
-        assert train.ignored == ("cat/loop", "cat/nowhere.png", "cat/out.png")
+        assert train.ignored == ("cat/loop", "cat/nowhere.png", "cat/out.png", "cat/self.png")
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="takes a system with named pipes")
     def test_a_pipe_is_left_out_and_not_waited_for(self, tmp_path: Path) -> None:
@@ -512,7 +512,3 @@ def test_the_real_pictures_are_what_pillow_makes_of_them(real_pictures: Path) ->
         for index in range(0, 1000, 97):
             with Image.open(io.BytesIO(archive.read(test.files[index]))) as picture:
                 assert np.array_equal(images[index], np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
-
-
-def test_threads_share_the_work_outside_of_workers() -> None:
-    assert image_folder._threads() >= 1
