@@ -17,9 +17,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
@@ -28,6 +27,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import Doc
 
 from birdplane.errors import BirdplaneError, UsageError, nearest
+from birdplane.pictures import BrokenPictureError, decode_picture, look_at, picture_extensions
 from birdplane.reporting import task
 from birdplane_builtin.archive import MemberError, ZipFolder, is_zip
 
@@ -44,16 +44,8 @@ _CHUNK = 32
 _MANY = 512
 _TRAIN = "train"
 _TEST_NAMES = ("test", "val", "valid", "validation")
-#: Not decoded by Pillow itself: EPS starts Ghostscript, the others need a handler that nobody installs.
-_NOT_PICTURES = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "PDF", "PALM"})
-_COMMON = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 #: Also what macOS packs beside the files.
 _HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$))")
-_ORIENTATION = 0x0112
-
-
-class BrokenPictureError(Exception):
-    """The file is no picture that can be decoded; the message says why."""
 
 
 class ImageFolder:
@@ -155,7 +147,7 @@ class ImageFolder:
 
     def _picture(self, name: str) -> Image:
         try:
-            return decode_picture(self._folder.open(name), self.size)
+            return decode_picture(self._folder.open(name), (self.size, self.size))
         except BrokenPictureError as error:
             raise self._broken(name, str(error)) from error
 
@@ -168,7 +160,7 @@ class ImageFolder:
     def _refuse_broken(self) -> None:
         def look(name: str) -> None:
             try:
-                _look_at(self._folder.open(name))
+                look_at(self._folder.open(name))
             except BrokenPictureError as error:
                 raise self._broken(name, str(error)) from error
 
@@ -179,7 +171,7 @@ class ImageFolder:
 
         def verify(name: str) -> None:
             try:
-                decode_picture(self._folder.open(name), self.size)
+                decode_picture(self._folder.open(name), (self.size, self.size))
             except BrokenPictureError as error:
                 reasons[name] = str(error)
 
@@ -189,132 +181,6 @@ class ImageFolder:
         for label, name in enumerate(self.classes):
             if label not in self._labels:
                 raise BirdplaneError(f"{self.path}: every {split} picture of the class {name!r} is broken")
-
-
-def decode_picture(file: Path | IO[bytes], size: int) -> Image:
-    """Return the picture as `ImageFolder` would: RGB, upright, its centre square at `size` x `size` pixels.
-
-    Raises:
-        BrokenPictureError: it cannot be decoded.
-    """
-    from PIL import Image
-
-    with _reading(file) as image:
-        # JPEG can decode itself to a half, a quarter or an eighth at a fraction of the cost.
-        image.draft(None, (2 * size, 2 * size))
-        image.load()
-        picture = _as_rgb(_upright(image))
-        if picture.size == (size, size):
-            return picture.copy()
-        return _centre_square(picture).resize((size, size), Image.Resampling.BILINEAR)
-
-
-def _look_at(file: Path | IO[bytes]) -> None:
-    """Read no more than says that the file is a picture, and how large.
-
-    Raises:
-        BrokenPictureError: it is none, or is too large.
-    """
-    with _reading(file):
-        pass
-
-
-@contextmanager
-def _reading(file: Path | IO[bytes]) -> Iterator[Image]:
-    """Open a picture without decoding it; whatever fails in the block is a `BrokenPictureError`."""
-    from PIL import Image
-
-    try:
-        with Image.open(file, formats=_formats()) as image:
-            pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
-            if most is not None and pixels > most:
-                raise BrokenPictureError(f"it has {pixels:,} pixels; at most {most:,} are decoded")
-            yield image
-    except BrokenPictureError:
-        raise
-    # Pillow's decoders answer damage with nearly every kind of exception.
-    except Exception as error:
-        raise BrokenPictureError(_reason(error)) from error
-
-
-def _upright(image: Image) -> Image:
-    from PIL import Image
-
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-    try:
-        turn = turns.get(image.getexif().get(_ORIENTATION, 1))
-    # Damaged metadata is common and no viewer minds it: the pixels are whole.
-    except Exception:
-        turn = None
-    return image if turn is None else image.transpose(turn)
-
-
-def _as_rgb(image: Image) -> Image:
-    """Return the picture as 8-bit RGB: transparency over white, 16-bit grey scaled."""
-    from PIL import Image
-
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep(image)
-    if image.has_transparency_data or image.mode in ("La", "RGBa"):
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_deep(image: Image) -> Image:
-    """Return a grey picture of 16 bits as RGB of 8; what has no known white is refused, not guessed."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
-        raise BrokenPictureError(
-            "it has 32 bits a pixel, which leaves open what is white; save it with 8 or 16"
-        )
-    scaled = (values.astype(np.uint32) + 128) // 257
-    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
-
-
-def _centre_square(picture: Image) -> Image:
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))
-
-
-def _reason(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "no picture format is recognised in it"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    from PIL import Image
-
-    Image.init()
-    # They are tried in this order, and some look far into a file before they decline.
-    others = (name for name in Image.OPEN if name not in _NOT_PICTURES and name not in _COMMON)
-    return (*(name for name in _COMMON if name in Image.OPEN), *others)
-
-
-@cache
-def _extensions() -> frozenset[str]:
-    """Return the extensions of files that Pillow decodes, in lower case with their dot."""
-    from PIL import Image
-
-    formats = Image.registered_extensions()
-    return frozenset(extension for extension, name in formats.items() if name not in _NOT_PICTURES)
 
 
 def _for_each(act: Callable[[_Item], None], items: Sequence[_Item], title: str) -> None:
@@ -476,7 +342,7 @@ def _is_hidden(name: str) -> bool:
 
 def _tree(files: _Files, path: Path) -> _Tree:
     """Find the class folders, and sort the pictures into them."""
-    known = _extensions()
+    known = picture_extensions()
     pictures = sorted(name for name in files.names if f".{name.rpartition('.')[2].lower()}" in known)
     ignored = tuple(sorted({*files.names, *files.left_out}.difference(pictures)))
     base = _unwrapped(files) if files.wrapped else ""

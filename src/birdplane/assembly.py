@@ -268,7 +268,8 @@ class Assembly:
             value = self.loss(outputs, labels)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise BirdplaneError(
-                f"{self.pipeline.source}: loss: fails on outputs {tuple(outputs.shape)}: {' '.join(str(error).split())}"
+                f"{self.pipeline.source}: loss: fails on outputs {tuple(outputs.shape)}: "
+                f"{' '.join(str(error).split())}"
             ) from error
         if value.ndim != 0:
             raise BirdplaneError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.resources
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -148,7 +148,7 @@ class Loss(Component):
 
     kind: ClassVar[str] = "loss"
 
-    accepts: tuple[Output | str, ...] = (Output.LOGITS,)
+    accepts: Sequence[Output | str] = (Output.LOGITS,)
 
     def __post_init__(self) -> None:
         super().__post_init__()

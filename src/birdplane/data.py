@@ -56,7 +56,7 @@ class Pictures:
         self._decoded: _Kept | None = None
         if len(self) == 0:
             raise BirdplaneError("dataset: there are no pictures in it")
-        self.shape: tuple[int, int, int] = tuple(self.decode([0])[0].shape[1:])  # type: ignore[assignment]
+        self.shape: tuple[int, int, int] = tuple(self.decode([0])[0].shape[1:])
 
     def __len__(self) -> int:
         return len(self.dataset) if self._indices is None else len(self._indices)
@@ -413,7 +413,7 @@ class Batches:
             decoded = torch.utils.data.DataLoader(
                 _Decoding(self._pictures),
                 batch_size=None,
-                sampler=slices,  # type: ignore[arg-type]
+                sampler=slices,
                 num_workers=self._workers,
                 collate_fn=_unchanged,
                 prefetch_factor=4,
@@ -468,7 +468,8 @@ def _decode_all(pictures: Pictures, device: torch.device) -> _Kept:
             part, labels[start:stop] = pictures.decode(range(start, stop))
             if part.shape[1:] != images.shape[1:]:
                 raise BirdplaneError(
-                    f"dataset: picture {start} is {_size(part[0])}, picture 0 is {_size(images[0])}: all must have one size"
+                    f"dataset: picture {start} is {_size(part[0])}, picture 0 is {_size(images[0])}: "
+                    "all must have one size"
                 )
             images[start:stop] = part
             advance(stop - start)

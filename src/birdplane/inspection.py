@@ -14,6 +14,7 @@ from birdplane import checkpoint
 from birdplane.assembly import Assembly, build_splits, pick_device, usable_precision
 from birdplane.data import Batches
 from birdplane.errors import BirdplaneError, UsageError
+from birdplane.pictures import BrokenPictureError, decode_picture
 from birdplane.pipeline import Pipeline
 from birdplane.runs import Run
 
@@ -115,8 +116,8 @@ class TrainedModel:
         return assembly.probabilities(assembly.outputs(batch)).float().cpu()
 
     def predict(self, files: list[Path]) -> list[Prediction]:
-        """Return a prediction a file. Pictures of any size and mode are made RGB (or grey) and resized to the
-        size that the run's dataset has: the shorter side first, then the centre is cut out.
+        """Return a prediction a file. Pictures of any size and mode are made RGB (or grey), and their
+        centre is resized to the size that the run's dataset has.
 
         Raises:
             BirdplaneError: a file is missing or not a picture.
@@ -143,22 +144,14 @@ def read_picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
         UsageError: there is no such file.
         BirdplaneError: it is not a picture that Pillow reads.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     channels, height, width = shape
+    if file.is_dir():
+        raise UsageError(f"{file}: is a folder; name the pictures in it")
+    if not file.exists():
+        raise UsageError(f"{file}: there is no such file")
     try:
-        with Image.open(file) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            picture = upright.convert("L" if channels == 1 else "RGB")
-    except FileNotFoundError as error:
-        raise UsageError(f"{file}: there is no such file") from error
-    except IsADirectoryError as error:
-        raise UsageError(f"{file}: is a folder; name its pictures, such as {file}/*.png") from error
-    except UnidentifiedImageError as error:
-        raise BirdplaneError(f"{file}: not a picture that can be read") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BirdplaneError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
-    if picture.size != (width, height):
-        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture)
+        picture = decode_picture(file, (width, height))
+    except BrokenPictureError as error:
+        raise BirdplaneError(f"{file}: cannot be read: {error}") from error
+    pixels = np.asarray(picture.convert("L") if channels == 1 else picture)
     return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))

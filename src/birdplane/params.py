@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -128,7 +129,7 @@ class Signature:
             # number.
             made = self._model.model_validate_json(json.dumps(known, default=_to_json))
         except ValidationError as error:
-            return {}, unknown + [_sentence(details) for details in error.errors(include_url=False)]
+            return {}, unknown + _sentences(error.errors(include_url=False))
         return {name: getattr(made, name) for name in self.parameters}, unknown
 
     def _unknown(self, name: str) -> str:
@@ -232,20 +233,62 @@ def _to_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | set | frozenset) else str(value)
 
 
-def _sentence(details: Any) -> tuple[str, str]:
-    """Turn one of pydantic's error records into a key and a sentence."""
-    location = details["loc"]
+#: What a value of each of pydantic's kinds of error should be, in the words of someone who writes TOML.
+_EXPECTED = {
+    "bool_type": "true or false",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "path_type": "text, a path",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+}
+_COUNTED = {"too_short": "at least {min_length}", "too_long": "at most {max_length}"}
+
+
+def _sentences(errors: Iterable[Any]) -> list[tuple[str, str]]:
+    """Turn pydantic's error records into pairs of a key and a sentence: one a key, as an optional or a choice
+    of types brings an error for each alternative."""
+    by_key: dict[str, list[Any]] = {}
+    for details in errors:
+        by_key.setdefault(_key(details["loc"]), []).append(details)
+    return [(key, _sentence(alternatives)) for key, alternatives in by_key.items()]
+
+
+def _key(location: tuple[int | str, ...]) -> str:
     key = str(location[0]) if location else "value"
-    key += "".join(f"[{part}]" for part in location[1:] if isinstance(part, int))
-    if details["type"] == "missing":
-        return key, "is required"
-    message = details["msg"].replace("Input should", "should").replace("input was", "got")
-    if details["type"] == "literal_error":
-        allowed = [
-            choice.strip(" '") for choice in details["ctx"]["expected"].replace(" or ", ", ").split(", ")
-        ]
-        message += nearest(str(details["input"]), allowed)
-    return key, f"{message[0].lower()}{message[1:]}, not {_shown(details['input'])}"
+    return key + "".join(f"[{part}]" for part in location[1:] if isinstance(part, int))
+
+
+def _sentence(alternatives: list[Any]) -> str:
+    first = alternatives[0]
+    if first["type"] == "missing":
+        return "is required"
+    wanted = " or ".join(dict.fromkeys(_wanted(details) for details in alternatives)).replace("or be ", "or ")
+    came = len(first["input"]) if first["type"] in _COUNTED else _shown(first["input"])
+    return f"should {wanted}, not {came}{_spelling(alternatives)}"
+
+
+def _wanted(details: Any) -> str:
+    kind = details["type"]
+    if kind in _EXPECTED:
+        return f"be {_EXPECTED[kind]}"
+    if kind in _COUNTED:
+        count = _COUNTED[kind].format_map(details["ctx"])
+        return f"have {count} item{'' if count.endswith(' 1') else 's'}"
+    message: str = details["msg"]
+    return message.partition(" should ")[2] or f"be right: {message[0].lower()}{message[1:]}"
+
+
+def _spelling(alternatives: list[Any]) -> str:
+    """Return the nearest of the texts that are allowed, as a clause."""
+    for details in alternatives:
+        if details["type"] == "literal_error" and isinstance(details["input"], str):
+            return nearest(details["input"], re.findall(r"'([^']+)'", details["ctx"]["expected"]))
+    return ""
 
 
 def _shown(value: Any) -> str:

@@ -156,7 +156,7 @@ def _trained(assembly: Assembly, pictures: Pictures, stages: list[Stage]) -> tup
     """Return a batch as it is in training, and note what each transform leaves."""
     raw, labels = pictures.decode(range(min(_SAMPLE, len(pictures))))
     images = torch.from_numpy(raw).to(assembly.device)
-    for step, images in assembly.chain.trace(images, (0, 0)):  # noqa: B007 - the last one is returned
+    for step, images in assembly.chain.trace(images, (0, 0)):
         stages.append(Stage(step.key, _shape(images), _dtype(images)))
     return assembly.layout.finish(images), torch.from_numpy(labels).to(assembly.device)
 

@@ -464,6 +464,8 @@ class Trainer:
         if self.run is None:
             return
         yield from self._summary()
+        # What led here must be on the disk before a checkpoint says that it is past.
+        self.run.sync()
         path = checkpoint.save(
             self.run.checkpoints, self._position.step, tensors=self._tensors(), state=self._state()
         )
@@ -603,8 +605,8 @@ class _Guard:
 
 def _not_finite(value: float, step: int, epoch: int) -> NotFinite:
     return NotFinite(
-        f"the loss is {value} at step {step + 1} (epoch {epoch + 1}); the weights are those before that step: try a lower "
-        "optimizer.lr, or normalize the pictures"
+        f"the loss is {value} at step {step + 1} (epoch {epoch + 1}); the weights are those before that step: "
+        "try a lower optimizer.lr, or normalize the pictures"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -19,6 +20,9 @@ app = typer.Typer(
     epilog="Start with: birdplane train demo",
 )
 _debug = False
+_DISABLE = "--disable-plugin"
+#: The commands that tell of broken plugins themselves.
+_TELLING = ("list-plugins", "doctor")
 
 
 def _version(wanted: bool) -> None:
@@ -31,6 +35,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     disable_plugin: Annotated[
         list[str] | None,
@@ -47,11 +52,38 @@ def options(
     """Assemble, train and understand small image classifiers."""
     global _debug
     _debug = debug
-    if disable_plugin:
+    _disable(disable_plugin or [])
+    if context.invoked_subcommand not in _TELLING:
+        _mention_broken()
+
+
+def _disable(names: list[str]) -> None:
+    if names:
         from birdplane.plugins import DISABLE_VARIABLE
 
-        given = os.environ.get(DISABLE_VARIABLE, "")
-        os.environ[DISABLE_VARIABLE] = ",".join([*disable_plugin, *([given] if given else [])])
+        given = [name for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name]
+        os.environ[DISABLE_VARIABLE] = ",".join([*given, *(name for name in names if name not in given)])
+
+
+def _named_to_disable(arguments: list[str]) -> list[str]:
+    """Return the values of `--disable-plugin`: plugins add their commands before the options are parsed."""
+    separate = [after for word, after in zip(arguments, arguments[1:], strict=False) if word == _DISABLE]
+    joined = [word.partition("=")[2] for word in arguments if word.startswith(_DISABLE + "=")]
+    return [*separate, *joined]
+
+
+def _mention_broken() -> None:
+    """Say on stderr which plugins do not work, where they are loaded already: nothing is loaded for this."""
+    from birdplane.plugins import installed
+
+    if installed.cache_info().currsize:
+        from birdplane.cli.screen import print_warning
+
+        for plugin in installed().trouble():
+            print_warning(
+                f"the plugin {plugin.name!r} of {plugin.package} {plugin.version} is {plugin.status}: {plugin.reason} "
+                "(see `birdplane list-plugins`)"
+            )
 
 
 # The commands register themselves with `app`.
@@ -63,6 +95,9 @@ def main() -> None:
 
     Leaves with 0 when done, 1 when it failed, 2 for wrong usage or a wrong pipeline, 130 and 143 on signals.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a file's name that the terminal cannot show is no failure
+    _disable(_named_to_disable(sys.argv[1:]))
     _add_plugin_commands()
     try:
         app()
@@ -85,9 +120,9 @@ def _fail(error: Exception, message: str, code: int) -> None:
         import traceback
 
         traceback.print_exception(error)
-    from birdplane.cli.screen import plain
+    from birdplane.cli.screen import print_error
 
-    print(f"error: {plain(message)}", file=sys.stderr)
+    print_error(message)
     sys.exit(code)
 
 
@@ -95,8 +130,9 @@ def _add_plugin_commands() -> None:
     """Let plugins add their commands. Only where there is a plugin besides the built-in one, which has none."""
     import importlib.metadata
 
+    from birdplane.cli.screen import print_warning
     from birdplane.plugins import BUILTIN, GROUP, installed
 
     if any(point.name != BUILTIN for point in importlib.metadata.entry_points(group=GROUP)):
         for name, error in installed().call_each("birdplane_commands", app=app).items():
-            print(f"warning: the commands of the plugin {name!r} are missing: {error}", file=sys.stderr)
+            print_warning(f"the commands of the plugin {name!r} are missing: {type(error).__name__}: {error}")

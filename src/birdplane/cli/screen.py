@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import sys
+import textwrap
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -23,8 +26,8 @@ def plain(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; what is not finite becomes null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str))
+    """Print a value as JSON, all in ASCII, which passes through any terminal; what is not finite becomes null."""
+    print(json.dumps(_finite(value), indent=2, default=str))
 
 
 def _finite(value: Any) -> Any:
@@ -38,11 +41,81 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
-    """Print columns, each as wide as its widest cell, the last one unbounded; plain text, safe to pipe."""
+    """Print columns, each as wide as its widest cell, the last one unbounded; plain text, safe to pipe.
+
+    On a terminal the header is bold, and the last column is wrapped below itself.
+    """
     table = [[plain(cell) for cell in row] for row in [header, *rows]]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    widths = [max(_columns(row[column]) for row in table) for column in range(len(header) - 1)]
+    indent = sum(widths) + 2 * len(widths)
+    for number, row in enumerate(table):
+        line = "".join(
+            cell + " " * (width + 2 - _columns(cell)) for cell, width in zip(row, widths, strict=False)
+        )
+        lines = [(line + row[-1]).rstrip()]
+        if sys.stdout.isatty():
+            lines = _wrapped(line, row[-1], indent, bold=number == 0)
+        print("\n".join(lines))
+
+
+def _wrapped(line: str, last: str, indent: int, *, bold: bool) -> list[str]:
+    room = shutil.get_terminal_size().columns - indent
+    parts = textwrap.wrap(last, room) if room >= 24 else [last]
+    lines = [(line + (parts[0] if parts else "")).rstrip(), *(" " * indent + part for part in parts[1:])]
+    return [f"\x1b[1m{text}\x1b[0m" for text in lines] if bold and "NO_COLOR" not in os.environ else lines
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: Chinese and the like are two wide."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Print a name and a sentence a line, the sentences below one another."""
+    width = max((_columns(name) for name, _ in facts), default=0)
+    for name, text in facts:
+        print(f"{name}{' ' * (width - _columns(name))}  {plain(text)}".rstrip())
+
+
+def print_heading(text: str) -> None:
+    """Print a line that stands above others: bold on a terminal."""
+    bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(f"\x1b[1m{plain(text)}\x1b[0m" if bold else plain(text))
+
+
+def print_error(message: str) -> None:
+    """Print a person's mistake, or what failed, as one line on stderr."""
+    print(f"error: {plain(message)}", file=sys.stderr)
+
+
+def print_warning(message: str) -> None:
+    """Print what a person should know, as one line on stderr."""
+    print(f"warning: {plain(message)}", file=sys.stderr)
+
+
+def bar(share: float, width: int = 24) -> str:
+    """Return a bar for a share from 0 to 1, of block characters where the output can have them."""
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    blocks = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+    try:
+        blocks.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        blocks = "#" * round(eighths / 8)
+    return blocks.ljust(width)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people say it: `512 B`, `6.3 MB`, `1.2 GB`."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 999.5:
+            return f"{count:.1f} {unit}" if count < 99.95 else f"{count:.0f} {unit}"
+    return f"{count / 1000:.1f} GB"
 
 
 @contextmanager

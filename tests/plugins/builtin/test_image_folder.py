@@ -17,7 +17,8 @@ from PIL import Image
 
 from birdplane import reporting
 from birdplane.errors import BirdplaneError, UsageError
-from birdplane_builtin.image_folder import BrokenPictureError, ImageFolder, decode_picture
+from birdplane.pictures import BrokenPictureError, decode_picture
+from birdplane_builtin.image_folder import ImageFolder
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -301,7 +302,7 @@ class TestDecoding:
     def test_a_picture_of_the_size_is_left_as_pillow_decodes_it(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.jpg", noise(32, 32), quality=90)
         with Image.open(path) as image:
-            assert decode_picture(path, 32).tobytes() == image.tobytes()
+            assert decode_picture(path, (32, 32)).tobytes() == image.tobytes()
 
     @pytest.mark.parametrize("size", [(64, 32), (32, 64)], ids=["wide", "tall"])
     def test_the_centre_square_is_kept_and_shapes_with_it(
@@ -324,7 +325,7 @@ class TestDecoding:
         smooth = noise(16, 12).resize((1600, 1200), Image.Resampling.BICUBIC)
         path = save(tmp_path / "a.jpg", smooth, quality=95)
         square = smooth.crop((200, 0, 1400, 1200)).resize((32, 32), Image.Resampling.BILINEAR)
-        difference = np.asarray(decode_picture(path, 32)).astype(int) - np.asarray(square)
+        difference = np.asarray(decode_picture(path, (32, 32))).astype(int) - np.asarray(square)
         assert abs(difference).mean() < 2
 
     @pytest.mark.parametrize("mode", ["1", "L", "P", "YCbCr", "CMYK"])
@@ -371,7 +372,7 @@ class TestDecoding:
     ) -> None:
         path = save(tmp_path / "a.tif", Image.fromarray(np.full((8, 8), 70_000, kind)))
         with pytest.raises(BrokenPictureError, match=r"32 bits a pixel.*save it with 8 or 16"):
-            decode_picture(path, 8)
+            decode_picture(path, (8, 8))
 
     def test_an_animation_is_its_first_frame(self, tmp_path: Path) -> None:
         frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN)]
@@ -403,13 +404,13 @@ class TestDecoding:
 
     def test_damaged_metadata_does_not_matter(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.jpg", Image.new("RGB", (8, 8), RED), exif=b"Exif\0\0no metadata at all")
-        assert colour(decode_picture(path, 8), 4, 4, RED)
+        assert colour(decode_picture(path, (8, 8)), 4, 4, RED)
 
     def test_a_program_in_disguise_is_not_run(self, tmp_path: Path) -> None:
         path = tmp_path / "a.png"
         path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
         with pytest.raises(BrokenPictureError, match="no picture format"):
-            decode_picture(path, 8)
+            decode_picture(path, (8, 8))
 
 
 def truncated() -> bytes:
