@@ -85,10 +85,13 @@ class Signature:
     @cached_property
     def _model(self) -> Any:
         # Imported here: pydantic costs a tenth of a second, which `--help` and lists need not pay.
-        from pydantic import ConfigDict, create_model
+        from pydantic import ConfigDict, Field, create_model
 
+        # Under names of our own, with theirs as aliases: a parameter may be called `copy` or `schema`, which
+        # pydantic's models have as methods, or `_hidden`, which they refuse.
         fields: dict[str, Any] = {
-            p.name: (p.annotation, ... if p.required else p.default) for p in self.parameters.values()
+            field: (p.annotation, Field(alias=p.name) if p.required else Field(default=p.default, alias=p.name))
+            for field, p in self._fields()
         }
         config = ConfigDict(
             extra="forbid",
@@ -130,7 +133,10 @@ class Signature:
             made = self._model.model_validate_json(json.dumps(known, default=_to_json))
         except ValidationError as error:
             return {}, unknown + _sentences(error.errors(include_url=False))
-        return {name: getattr(made, name) for name in self.parameters}, unknown
+        return {p.name: getattr(made, field) for field, p in self._fields()}, unknown
+
+    def _fields(self) -> Iterable[tuple[str, Parameter]]:
+        return ((f"parameter_{number}", p) for number, p in enumerate(self.parameters.values()))
 
     def _unknown(self, name: str) -> str:
         if not self.parameters:

@@ -41,7 +41,8 @@ def decode_picture(file: Path | IO[bytes], size: tuple[int, int]) -> Image:
         picture = _as_rgb(_upright(image))
         if picture.size == size:
             return picture.copy()
-        return picture.resize(size, Image.Resampling.BILINEAR, box=_centre(picture.size, size))
+        # Cut before resizing: with `box`, Pillow's filter would look beyond the cut's border.
+        return picture.crop(_centre(picture.size, size)).resize(size, Image.Resampling.BILINEAR)
 
 
 def look_at(file: Path | IO[bytes]) -> None:

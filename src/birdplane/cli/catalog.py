@@ -200,7 +200,7 @@ def _yields(entry: Registered) -> str:
         case Model():
             return f"{component.output} (N, classes)"
         case Transform():
-            return "the picture changed" if component.per_sample else "the batch changed, picture by picture the same number"
+            return "the picture, changed" if component.per_sample else "the batch, changed"
         case Loss():
             return "one number: the mean over the batch"
         case Component(kind="dataset"):
@@ -233,9 +233,10 @@ def _print_component(entry: Registered) -> None:
     print()
     if parameters:
         rows = [
-            [p.name, p.type_name, "required" if p.required else _toml(p.default), _bounds(p), p.help] for p in parameters
+            [p.name, _type(p), "required" if p.required else _toml(p.default), _bounds(p), _help(p)]
+            for p in parameters
         ]
-        print_table(rows, ["parameter", "type", "default", "allowed", "what it does"])
+        print_table(rows, ["parameter", "type", "default", "bounds", "what it does"])
     else:
         print("It has no parameters.")
     _print_use(entry, parameters)
@@ -250,6 +251,16 @@ def _print_recipe(entry: Registered, recipe: Recipe) -> None:
 
 def _bounds(parameter: Parameter) -> str:
     return " and ".join(bound for bound in (parameter.minimum, parameter.maximum) if bound)
+
+
+def _type(parameter: Parameter) -> str:
+    """Return the type; choices, which can be many, stand beside the help, where there is room."""
+    return "a choice" if parameter.choices else parameter.type_name
+
+
+def _help(parameter: Parameter) -> str:
+    choices = ", ".join(_toml(choice) for choice in parameter.choices)
+    return f"{parameter.help.rstrip('.')}: {choices}".removeprefix(": ") if choices else parameter.help
 
 
 def _print_use(entry: Registered, parameters: list[Parameter]) -> None:

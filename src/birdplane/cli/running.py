@@ -1,1 +1,152 @@
-"""..."""
+"""`birdplane runs`, `stop` and `pause`: they read and write run folders, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from birdplane.cli import app
+from birdplane.cli.screen import duration, print_json, print_table
+from birdplane.errors import BirdplaneError
+
+if TYPE_CHECKING:
+    from birdplane.runs import Run, RunSummary, Status
+
+Runs = Annotated[
+    Path | None, typer.Option("--runs", help="The folder of the runs (else BIRDPLANE_RUNS, else ./runs).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="RUN", help="The run's name, or its folder.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for it; 0: only ask.")
+]
+
+_LOOK_SECONDS = 0.1
+
+
+@app.command("runs")
+def list_all(runs: Runs = None, json: Json = False) -> None:
+    """List the runs, those that changed last first."""
+    from birdplane.runs import list_runs, runs_folder
+
+    folder = runs_folder(runs)
+    found = list_runs(folder)
+    if json:
+        print_json([_record(run) for run in found])
+    elif found:
+        header = ["run", "state", "epoch", "best", "accuracy", "loss", "took", "changed", "why"]
+        print_table([_row(run, time.time()) for run in found], header)
+    else:
+        print(f"There are no runs in {str(folder)!r} yet; `birdplane train demo` makes one.")
+
+
+def _record(run: RunSummary) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(run), "path": str(run.path)}
+
+
+def _row(run: RunSummary, now: float) -> list[str]:
+    return [
+        run.name,
+        run.state,
+        "" if run.epochs is None else f"{run.epoch or 0} of {run.epochs}",
+        _share(run.best_accuracy),
+        _share(run.validation_accuracy),
+        "" if run.train_loss is None else f"{run.train_loss:.4f}",
+        "" if run.seconds is None else duration(max(0.0, run.seconds)),
+        "" if run.updated is None else _ago(now - run.updated),
+        run.reason,
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _ago(seconds: float) -> str:
+    """Return an age roughly: `now`, `5 min ago`, `3 h ago`, `12 days ago`."""
+    if seconds < 60:
+        return "now"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600:.0f} h ago"
+    return f"{seconds // 86400:.0f} days ago"
+
+
+@app.command()
+def stop(run: Name, runs: Runs = None, timeout: Timeout = 60.0) -> None:
+    """Stop a run that is being trained; it saves first, and `birdplane resume` goes on exactly there."""
+    found, status = _live(run, runs, "stop")
+    found.request("stop")
+    status = _awaited(found, status, timeout, "stop")
+    if status.live:
+        print(f"{found.name}: asked to stop")
+    else:
+        print(f"{found.name}: {_told(status)}")
+
+
+@app.command()
+def pause(run: Name, runs: Runs = None, timeout: Timeout = 60.0) -> None:
+    """Let a run that is being trained hold still, with all it has in memory, until `birdplane resume`."""
+    found, status = _live(run, runs, "pause")
+    if status.state == "paused":
+        print(f"{found.name}: it is paused already")
+        return
+    found.request("pause")
+    status = _awaited(found, status, timeout, "pause")
+    if status.state == "paused":
+        print(f"{found.name}: paused; `birdplane resume {found.name}` lets it go on")
+    elif status.live:
+        print(f"{found.name}: asked to pause")
+    else:
+        raise BirdplaneError(f"the run {found.name!r} ended before it could pause: {_told(status)}")
+
+
+def _live(name: str, runs: Path | None, action: str) -> tuple[Run, Status]:
+    """Return a run that a process trains.
+
+    Raises:
+        UsageError: there is no such run.
+        BirdplaneError: nothing trains it.
+    """
+    from birdplane.runs import Run, runs_folder
+
+    run = Run.open(runs_folder(runs), name)
+    status = _status(run)
+    if not status.live:
+        raise BirdplaneError(f"there is nothing to {action}: the run {run.name!r} is {_told(status)}")
+    return run, status
+
+
+def _status(run: Run) -> Status:
+    try:
+        return run.status()
+    except OSError as error:
+        raise BirdplaneError(f"the run {run.name!r} cannot be read: {error.strerror or error}") from error
+
+
+def _awaited(run: Run, status: Status, timeout: float, action: Literal["stop", "pause"]) -> Status:
+    """Return the status once the run has obeyed, or at once where no waiting is wanted.
+
+    Raises:
+        BirdplaneError: the time is over; the request stands.
+    """
+    deadline = time.monotonic() + timeout
+    while timeout and status.live and not (action == "pause" and status.state == "paused"):
+        if time.monotonic() >= deadline:
+            raise BirdplaneError(
+                f"the run {run.name!r} was asked to {action} and has not answered in {timeout:g} s; it may still: it "
+                f"looks between two steps (`birdplane watch {run.name}`)"
+            )
+        time.sleep(_LOOK_SECONDS)
+        status = _status(run)
+    return status
+
+
+def _told(status: Status) -> str:
+    return status.state + (f" ({status.reason})" if status.reason else "")

@@ -297,7 +297,7 @@ class TestDecoding:
     def decoded(
         self, tmp_path: Path, picture: Image.Image, name: str, size: int = 8, **options: object
     ) -> Image.Image:
-        return decode_picture(save(tmp_path / name, picture, **options), size)
+        return decode_picture(save(tmp_path / name, picture, **options), (size, size))
 
     def test_a_picture_of_the_size_is_left_as_pillow_decodes_it(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.jpg", noise(32, 32), quality=90)

@@ -1,0 +1,224 @@
+"""The parts of these pages that are made from the code when the pages are built, so that they cannot be stale.
+
+mkdocs calls `on_page_markdown`. In a page, `<!-- generated: NAME -->` is where the part of that name goes:
+
+    tour         the README, from its picture on, with its links as they are from here
+    training     every key of the section [training]
+    recipes      every recipe
+    components   every component that birdplane itself brings
+    hooks        every hook, with the example in its docstring
+    commands     every command, with its arguments and options
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from birdplane import hookspecs, plugins
+from birdplane.components import KINDS, Component, Loss, Model, Recipe, Registered, Transform
+from birdplane.params import Parameter
+from birdplane.pipeline import training_signature
+from birdplane.registry import Catalog
+
+ROOT = Path(__file__).parents[1]
+_MARK = re.compile(r"^<!-- generated: ([a-z]+) -->$", re.MULTILINE)
+#: birdplane's own components, whatever else is installed where the pages are built.
+CATALOG = Catalog(lambda: plugins.load_plugins(frozenset({"*"})))
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fill in the generated parts of a page. Raises `KeyError` for one that is not known."""
+    return _MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
+
+
+def tour() -> str:
+    """Return the README from its first section on; other files' links as they are from here."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    begin, end = (text.index(f"<!-- tour: {word} -->") for word in ("begin", "end"))
+    text = text[begin:end].partition("\n")[2]
+    return re.sub(r"(?<=[(\"])docs/", "", text)
+
+
+def training() -> str:
+    return _parameters(training_signature().parameters.values())
+
+
+def recipes() -> str:
+    rows = [[f"`{entry.name}`", entry.component.summary] for entry in CATALOG["recipe"]]
+    return _table(["recipe", "what it is"], rows)
+
+
+def components() -> str:
+    kinds = [kind for kind in KINDS if kind != "recipe"]
+    return "\n\n".join(_kind(kind) for kind in kinds)
+
+
+def _kind(kind: str) -> str:
+    plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    return "\n\n".join([f"## {plural.capitalize()}", *(_component(entry) for entry in CATALOG[kind])])
+
+
+def _component(entry: Registered) -> str:
+    component = entry.component
+    parameters = list(CATALOG[component.kind].signature(entry.name).parameters.values())
+    told = f"{component.summary} {_nature(component)}".strip()
+    return "\n\n".join(
+        [
+            f"### `{entry.name}` {{ #{component.kind}-{entry.name} }}",
+            told,
+            *([_description(component)] if _description(component) else []),
+            _parameters(parameters) if parameters else "It has no parameters.",
+            _example(entry, parameters),
+        ]
+    )
+
+
+def _nature(component: Component) -> str:
+    """Say what the record says besides name and summary."""
+    match component:
+        case Transform(random=True, per_sample=True):
+            return "Random: in training alone. Works picture by picture."
+        case Transform(random=True):
+            return "Random: in training alone."
+        case Transform(per_sample=True):
+            return "Works picture by picture."
+        case Model():
+            return f"Yields {component.output}."
+        case Loss():
+            return f"Is fed {' or '.join(component.accepts)}."
+    return ""
+
+
+def _description(component: Component) -> str:
+    """Return the target's docstring up to its first section, where it says more than one line."""
+    text = inspect.getdoc(component.resolve()) or ""
+    text = re.split(r"\n(?:Args|Attributes|Returns|Raises):", text)[0].strip()
+    return re.sub(r"\n- ", "\n\n- ", text, count=1) if "\n" in text else ""
+
+
+def _parameters(parameters: Iterable[Parameter]) -> str:
+    rows = []
+    for parameter in parameters:
+        bounds = " and ".join(f"`{bound}`" for bound in (parameter.minimum, parameter.maximum) if bound)
+        default = "required" if parameter.required else _code(parameter.default)
+        name = f"`{parameter.name}`"
+        rows.append([name, parameter.type_name, default, bounds, _sentence(parameter.help)])
+    return _table(["key", "type", "default", "allowed", "what it does"], rows)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "." if text else ""
+
+
+def _code(value: Any) -> str:
+    return "none" if value is None else f"`{_toml(value)}`"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, bool | str | Path):
+        return json.dumps(value if isinstance(value, bool | str) else str(value), ensure_ascii=False)
+    return repr(value)
+
+
+def _example(entry: Registered, parameters: Sequence[Parameter]) -> str:
+    kind = entry.component.kind
+    head = "[[transforms]]" if kind == "transform" else f"[{kind}]"
+    given = {p.name: p.default for p in parameters if not p.required and p.default is not None}
+    given = {**{p.name: _invented(p) for p in parameters if p.required}, **given}
+    lines = [head, f'use = "{entry.name}"', *(f"{name} = {_toml(value)}" for name, value in given.items())]
+    return "\n".join(["```toml", *lines, "```"])
+
+
+def _invented(parameter: Parameter) -> Any:
+    kinds = {"path": "pictures", "text": "text", "integer": 1, "number": 1.0, "true or false": True}
+    return parameter.choices[0] if parameter.choices else kinds.get(parameter.type_name, [])
+
+
+def hooks() -> str:
+    parts = []
+    for name, hook in vars(hookspecs).items():
+        if name.startswith("birdplane_"):
+            signature = ", ".join(inspect.signature(hook).parameters)
+            text, example = _docstring(hook)
+            parts += [f"### `{name}({signature})` {{ #{name} }}", text, f"```python\n{example}\n```"]
+    return "\n\n".join(parts)
+
+
+def _docstring(hook: Callable[..., Any]) -> tuple[str, str]:
+    """Return a hook's docstring in two parts: the text, and the indented example."""
+    lines = (inspect.getdoc(hook) or "").splitlines()
+    code = [line for line in lines if line.startswith("    ") or not line]
+    text = "\n".join(line for line in lines if not line.startswith("    "))
+    first = next((i for i, line in enumerate(code) if line), 0)
+    text = re.sub(r"\n\n+", "\n\n", text).removesuffix("A whole plugin:").strip()
+    return text, textwrap.dedent("\n".join(code[first:])).strip()
+
+
+def commands() -> str:
+    """Return a section a command: its help, usage, arguments and options."""
+    return "\n\n".join(_command(name, command) for name, command in command_line().commands.items())
+
+
+def command_line() -> Any:
+    """Return the commands of birdplane itself, as Typer keeps them."""
+    import typer.main
+
+    from birdplane.cli import app
+
+    return typer.main.get_command(app)
+
+
+def _command(name: str, command: Any) -> str:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    words = [_argument(p) for p in arguments]
+    usage = " ".join(["birdplane", name, *words, *(["[OPTIONS]"] if options else [])])
+    rows = [[f"`{_argument(p)}`", _help(p)] for p in arguments]
+    rows += [[f"`{_option(p)}`", _help(p)] for p in options]
+    text = re.sub(r"\n(?!\n)", " ", inspect.cleandoc(command.help or "").replace("\f", ""))
+    shown = f"```text\n{usage}\n```"
+    return "\n\n".join([f"## {name}", text, shown, *([_table(["", ""], rows)] if rows else [])])
+
+
+def _argument(parameter: Any) -> str:
+    word = (parameter.metavar or parameter.name).strip("[]").upper()
+    many = "..." if parameter.nargs == -1 and not word.endswith("...") else ""
+    return f"{word}{many}" if parameter.required else f"[{word}{many}]"
+
+
+def _option(parameter: Any) -> str:
+    flags = ", ".join(parameter.opts)
+    if parameter.is_flag:
+        return flags
+    return f"{flags} {parameter.metavar or parameter.name.upper()}"
+
+
+def _help(parameter: Any) -> str:
+    text = (parameter.help or "").strip()
+    default = parameter.default
+    plain = isinstance(default, str | int | float) and not isinstance(default, bool)
+    if not parameter.required and plain and "[default" not in text:
+        text += f" [default: {default}]"
+    return text
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return "\n".join([line(header), "|" + " --- |" * len(header), *map(line, rows)])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    part.__name__: part for part in (tour, training, recipes, components, hooks, commands)
+}
+#: For readers of `Recipe` records: the text of a recipe by its name.
+RECIPES = {entry.name: entry.component for entry in CATALOG["recipe"] if isinstance(entry.component, Recipe)}
