@@ -20,10 +20,10 @@ from birdplane.assembly import (
     pick_device,
     usable_precision,
 )
-from birdplane.data import mix
 from birdplane.errors import BirdplaneError
 from birdplane.events import Alert, Checkpoint, End, Epoch, Event, Heartbeat, Progress, Start
 from birdplane.inspection import score
+from birdplane.optimization import Optimization, Position
 from birdplane.pipeline import Pipeline
 from birdplane.plugins import installed
 from birdplane.runs import Run
@@ -65,18 +65,7 @@ def resume(run: Run, requests: Requests | None = None) -> Trainer:
     """
     pipeline = Pipeline.from_toml(run.pipeline_toml(), str(run.path / "pipeline.toml"))
     pipeline.require_sound()
-    trainer = Trainer(pipeline, run, requests)
-    trainer.continue_from, trainer.damaged = checkpoint.newest(run.checkpoints)
-    return trainer
-
-
-@dataclass
-class _Position:
-    """The next step: `step` counts from the run's start, `epoch` from 0, `epoch_step` within the epoch."""
-
-    epoch: int = 0
-    epoch_step: int = 0
-    step: int = 0
+    return Trainer(pipeline, run, requests, resuming=True)
 
 
 @dataclass
@@ -112,9 +101,10 @@ class _Window:
     began: float = field(default_factory=time.perf_counter)
     waited: float = 0.0
 
-
-class NotFinite(BirdplaneError):  # noqa: N818 - it reads as what it is
-    """The loss of a step was not a number or infinite. The weights are those before that step."""
+    def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
+        self.losses.append(loss)
+        self.correct.append(correct)
+        self.sizes.append(size)
 
 
 class Trainer:
@@ -125,14 +115,15 @@ class Trainer:
         assembly: all parts that were built.
     """
 
-    def __init__(self, pipeline: Pipeline, run: Run | None, requests: Requests | None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, run: Run | None, requests: Requests | None, *, resuming: bool = False
+    ) -> None:
         self.pipeline = pipeline
         self.run = run
         self.settings = pipeline.training
-        self.continue_from: checkpoint.Checkpoint | None = None
-        self.damaged: list[checkpoint.DamagedCheckpoint] = []
+        self._resuming = resuming
         self._requests = requests
-        self._position = _Position()
+        self._position = Position()
         self._sums = _Sums()
         self._best: _Best | None = None
         #: The weights that validated best, where they are no longer those of the model.
@@ -222,7 +213,7 @@ class Trainer:
         precision, excuse = usable_precision(self.settings.precision, device)
         splits = build_splits(self.pipeline)
         self.assembly = Assembly(self.pipeline, splits.classes, device, precision)
-        saved = self.continue_from
+        saved, damaged = self._newest_checkpoint()
         self.assembly.build_chain(splits.train, saved.state["fitted"] if saved else None)
         sample = next(self.assembly.batches(splits.validation, batch_size=2).epoch())
         self._input_shape: tuple[int, int, int] = tuple(sample[0].shape[1:])  # type: ignore[assignment]
@@ -232,14 +223,16 @@ class Trainer:
         self._train_batches = self.assembly.batches(splits.train, training=True)
         self._validation_batches = self.assembly.batches(splits.validation)
         self._facts = self._known_facts(splits.train, splits.validation)
-        self._calibrate()
-        self._build_optimizer()
+        if not saved:
+            self._calibrate()
+        steps = self.settings.epochs * self._train_batches.steps
+        self._optimization = Optimization(self.assembly, steps)
         if saved:
             self._restore(saved)
         self._rewind()
         yield self._start()
-        for damaged in self.damaged:
-            yield self._alert("checkpoint", f"{damaged}; going on from the one before")
+        for unusable in damaged:
+            yield self._alert("checkpoint", f"{unusable}; going on from the one before")
         if excuse:
             yield self._alert("precision", excuse)
         if saved and (differences := self._differences(saved.state["environment"])):
@@ -250,6 +243,13 @@ class Trainer:
             yield self._alert(
                 "skipped", f"{len(splits.skipped)} pictures cannot be read and are left out: {names}{more}"
             )
+
+    def _newest_checkpoint(
+        self,
+    ) -> tuple[checkpoint.Checkpoint | None, list[checkpoint.DamagedCheckpoint]]:
+        if not self._resuming or self.run is None:
+            return None, []
+        return checkpoint.newest(self.run.checkpoints)
 
     def _known_facts(self, train: Any, validation: Any) -> dict[str, Any]:
         return {
@@ -266,7 +266,7 @@ class Trainer:
     def _calibrate(self) -> None:
         """Let a model that wants to see pictures before the first step see some: those of a first epoch."""
         calibrate = getattr(self.model, "calibrate", None)
-        if calibrate is None or self.continue_from is not None:
+        if calibrate is None:
             return
         seen: list[Tensor] = []
         for images, _ in self._train_batches.epoch(0):
@@ -274,33 +274,6 @@ class Trainer:
             if sum(map(len, seen)) >= 2000:
                 break
         calibrate(torch.cat(seen).float())
-
-    def _build_optimizer(self) -> None:
-        choice = self.pipeline.choice("optimizer")
-        self._optimizer: torch.optim.Optimizer = self.pipeline.catalog["optimizer"].create(
-            choice.use, **choice.parameters, params=self._parameter_groups()
-        )
-        schedule = self.pipeline.choice("schedule")
-        self._total_steps = self.settings.epochs * self._train_batches.steps
-        self._factor = self.pipeline.catalog["schedule"].create(
-            schedule.use, **schedule.parameters, total_steps=self._total_steps
-        )
-        self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
-        fused = all(group.get("fused") for group in self._optimizer.param_groups)
-        self._guard = _Guard(self._optimizer, self.assembly.device, on_device=fused)
-        self._average = _Average(self.model, self.settings.average) if self.settings.average else None
-        self._forward = torch.compile(self.model) if self.settings.compile else self.model
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        if not learned:
-            raise BirdplaneError(f"{self.pipeline.source}: model: it has no parameters to learn")
-        if self.settings.decay_norm_and_bias:
-            return [{"params": learned}]
-        matrices = [parameter for parameter in learned if parameter.ndim > 1]
-        vectors = [parameter for parameter in learned if parameter.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-        return [group for group in groups if group["params"]]
 
     # Steps.
 
@@ -313,8 +286,11 @@ class Trainer:
         for batch in batches:
             began = time.perf_counter()
             self._window.waited += began - asked
-            self._step(*batch)
+            self._window.add(*self._optimization.step(*batch, position), len(batch[1]))
+            position.advance()
             asked = time.perf_counter()
+            if position.epoch_step == self._train_batches.steps:
+                break  # what comes between steps comes after the validation, with the epoch in the record
             if asked - self._window.began >= _SUMMARY_SECONDS or self._due_by_steps():
                 yield from self._between_steps()
                 if self._stop:
@@ -322,28 +298,6 @@ class Trainer:
                 asked = time.perf_counter()
         yield from self._summary()
         yield from self._finish_epoch()
-
-    def _step(self, images_NCHW: Tensor, labels_N: Tensor) -> None:
-        """Take one step. The global generator, which dropout draws from, is seeded by the position too."""
-        position = self._position
-        torch.manual_seed(mix(self.pipeline.seed, position.epoch, position.epoch_step))
-        factor = self._factor(position.step)
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
-        outputs_NK = self.assembly.outputs(images_NCHW, self._forward)
-        loss = self.assembly.loss(outputs_NK, labels_N)
-        self._guard.check(loss, position)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        if self._average is not None:
-            self._average.update()
-        with torch.no_grad():
-            self._window.losses.append(loss.detach())
-            self._window.correct.append((outputs_NK.argmax(dim=1) == labels_N).sum())
-            self._window.sizes.append(len(labels_N))
-        position.step += 1
-        position.epoch_step += 1
 
     def _between_steps(self) -> Iterator[Event]:
         yield from self._summary()
@@ -364,7 +318,7 @@ class Trainer:
             self._sums.count += size
         self._sums.seconds += seconds
         self._window = _Window()
-        self._guard.report(self._position, losses)
+        self._optimization.check(losses, self._position)
         samples = sum(window.sizes)
         yield Progress(
             time=time.time(),
@@ -376,7 +330,7 @@ class Trainer:
             max=max(losses),
             last=losses[-1],
             accuracy=sum(correct) / samples,
-            learning_rate=float(self._optimizer.param_groups[0]["lr"]),
+            learning_rate=self._optimization.learning_rate,
             samples_per_second=samples / seconds,
             wait=min(1.0, window.waited / seconds),
         )
@@ -389,7 +343,8 @@ class Trainer:
         began = time.perf_counter()
         if number % self.settings.validate_every == 0 or number == self.settings.epochs:
             yield self._heartbeat("validating")
-            loss, accuracy = self._validate()
+            with self._optimization.validating():
+                loss, accuracy = score(self.assembly, self._validation_batches)
             self._keep_if_best(_Best(number, position.step, accuracy, loss))
         event = Epoch(
             time=time.time(),
@@ -410,23 +365,15 @@ class Trainer:
             yield self._alert(kind, message)
         # Between the epochs too: where they are shorter than a summary, nothing else would ever ask.
         yield from self._obey()
-        if not self._stop and self._due_by_time():
+        if not self._stop and (self._due_by_steps() or self._due_by_time()):
             yield from self._save()
-
-    def _validate(self) -> tuple[float, float]:
-        if self._average is None:
-            return score(self.assembly, self._validation_batches)
-        with self._average.in_place():
-            return score(self.assembly, self._validation_batches)
 
     def _keep_if_best(self, candidate: _Best) -> None:
         if self._best is None or self._best.beaten_by(candidate.accuracy, candidate.loss):
             self._best = candidate
-            self._best_weights = {name: tensor.detach().clone() for name, tensor in self._weights().items()}
-
-    def _weights(self) -> dict[str, Tensor]:
-        """The weights that validate: the averaged ones, where there are such."""
-        return self._average.weights if self._average is not None else self.model.state_dict()
+            self._best_weights = {
+                name: tensor.detach().clone() for name, tensor in self._optimization.weights.items()
+            }
 
     # Asked from outside.
 
@@ -466,8 +413,14 @@ class Trainer:
         yield from self._summary()
         # What led here must be on the disk before a checkpoint says that it is past.
         self.run.sync()
+        groups, rest = self._optimization.state()
+        if self._best_weights is not None:
+            groups["best"] = self._best_weights
         path = checkpoint.save(
-            self.run.checkpoints, self._position.step, tensors=self._tensors(), state=self._state()
+            self.run.checkpoints,
+            self._position.step,
+            tensors=groups,
+            state={**self._state(), "optimizer": rest},
         )
         checkpoint.prune(self.run.checkpoints, keep=2)
         self._saved_step = self._position.step
@@ -483,21 +436,11 @@ class Trainer:
             seconds=self._save_cost,
         )
 
-    def _tensors(self) -> dict[str, dict[str, Tensor]]:
-        optimizer, self._optimizer_rest = checkpoint.optimizer_state(self._optimizer)
-        tensors = {"model": self.model.state_dict(), "optimizer": optimizer}
-        if self._average is not None:
-            tensors["average"] = self._average.weights
-        if self._best_weights is not None:
-            tensors["best"] = self._best_weights
-        return tensors
-
     def _state(self) -> dict[str, Any]:
         return {
             "position": asdict(self._position),
             "sums": asdict(self._sums),
             "best": asdict(self._best) if self._best else None,
-            "optimizer": self._optimizer_rest,
             "fitted": self.assembly.fitted,
             "classes": list(self.assembly.classes),
             "input_shape": list(self._input_shape),
@@ -506,11 +449,8 @@ class Trainer:
         }
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
-        checkpoint.load_tensors(self.model.state_dict(), saved.tensors["model"])
-        checkpoint.load_optimizer_state(self._optimizer, saved.tensors["optimizer"], saved.state["optimizer"])
-        if self._average is not None:
-            checkpoint.load_tensors(self._average.weights, saved.tensors["average"], "average")
-        self._position = _Position(**saved.state["position"])
+        self._optimization.restore(saved.tensors, saved.state["optimizer"])
+        self._position = Position(**saved.state["position"])
         self._sums = _Sums(**saved.state["sums"])
         if saved.state["best"]:
             self._best = _Best(**saved.state["best"])
@@ -574,73 +514,3 @@ class Trainer:
             status=status,
             reason=reason,
         )
-
-
-class _Guard:
-    """Sees to it that a loss that is not finite never reaches the weights.
-
-    On the CPU a look costs nothing. On a GPU it would wait for the device at every step, so there the fused
-    optimizers are told by a flag on the device to leave the weights alone, from that step on; the flag is read
-    with the next summary. Optimizers without such a flag are waited for.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, on_device: bool) -> None:
-        self._bad: Tensor | None = None
-        if on_device and device.type == "cuda":
-            self._bad = torch.zeros((), device=device)
-            optimizer.found_inf = self._bad  # type: ignore[attr-defined]
-
-    def check(self, loss: Tensor, position: _Position) -> None:
-        if self._bad is not None:
-            self._bad.copy_(torch.maximum(self._bad, (~loss.detach().isfinite()).float()))
-        elif not math.isfinite(value := loss.item()):
-            raise _not_finite(value, position.step, position.epoch)
-
-    def report(self, position: _Position, losses: list[float]) -> None:
-        """Raise for the first of the latest losses, up to `position`, that was not finite."""
-        for back, value in enumerate(losses):
-            if not math.isfinite(value):
-                raise _not_finite(value, position.step - len(losses) + back, position.epoch)
-
-
-def _not_finite(value: float, step: int, epoch: int) -> NotFinite:
-    return NotFinite(
-        f"the loss is {value} at step {step + 1} (epoch {epoch + 1}); the weights are those before that step: "
-        "try a lower optimizer.lr, or normalize the pictures"
-    )
-
-
-class _Average:
-    """An exponential moving average of a model's weights and buffers: a <- decay * a + (1 - decay) * w a step."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self._live = model.state_dict()
-        self._decay = decay
-        self.weights = {name: tensor.detach().clone() for name, tensor in self._live.items()}
-        floating = [name for name, tensor in self._live.items() if tensor.is_floating_point()]
-        self._averaged = [self.weights[name] for name in floating]
-        self._sources = [self._live[name] for name in floating]
-        self._counted = [name for name in self._live if name not in set(floating)]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        torch._foreach_lerp_(self._averaged, self._sources, 1 - self._decay)
-        for name in self._counted:
-            self.weights[name].copy_(self._live[name])
-
-    def in_place(self) -> _Swapped:
-        """Return a context in which the model has the averaged weights."""
-        return _Swapped(self._live, self.weights)
-
-
-class _Swapped:
-    def __init__(self, live: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-        self._live = live
-        self._other = other
-
-    def __enter__(self) -> None:
-        self._own = {name: tensor.detach().clone() for name, tensor in self._live.items()}
-        checkpoint.load_tensors(self._live, self._other)
-
-    def __exit__(self, *exception: object) -> None:
-        checkpoint.load_tensors(self._live, self._own)
