@@ -108,12 +108,8 @@ def _parameters(parameters: Iterable[Parameter]) -> str:
         bounds = " and ".join(f"`{bound}`" for bound in (parameter.minimum, parameter.maximum) if bound)
         default = "required" if parameter.required else _code(parameter.default)
         name = f"`{parameter.name}`"
-        rows.append([name, parameter.type_name, default, bounds, _sentence(parameter.help)])
+        rows.append([name, parameter.type_name, default, bounds, parameter.help])
     return _table(["key", "type", "default", "allowed", "what it does"], rows)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "." if text else ""
 
 
 def _code(value: Any) -> str:
@@ -154,12 +150,10 @@ def hooks() -> str:
 
 def _docstring(hook: Callable[..., Any]) -> tuple[str, str]:
     """Return a hook's docstring in two parts: the text, and the indented example."""
-    lines = (inspect.getdoc(hook) or "").splitlines()
-    code = [line for line in lines if line.startswith("    ") or not line]
-    text = "\n".join(line for line in lines if not line.startswith("    "))
-    first = next((i for i, line in enumerate(code) if line), 0)
-    text = re.sub(r"\n\n+", "\n\n", text).removesuffix("A whole plugin:").strip()
-    return text, textwrap.dedent("\n".join(code[first:])).strip()
+    lines = textwrap.dedent(f"    {hook.__doc__}").splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("    "))
+    text = "\n".join(lines[:first]).strip().removesuffix("A whole plugin:").strip()
+    return text, textwrap.dedent("\n".join(lines[first:])).strip()
 
 
 def commands() -> str:
@@ -183,7 +177,7 @@ def _command(name: str, command: Any) -> str:
     usage = " ".join(["birdplane", name, *words, *(["[OPTIONS]"] if options else [])])
     rows = [[f"`{_argument(p)}`", _help(p)] for p in arguments]
     rows += [[f"`{_option(p)}`", _help(p)] for p in options]
-    text = re.sub(r"\n(?!\n)", " ", inspect.cleandoc(command.help or "").replace("\f", ""))
+    text = inspect.cleandoc(command.help or "")
     shown = f"```text\n{usage}\n```"
     return "\n\n".join([f"## {name}", text, shown, *([_table(["", ""], rows)] if rows else [])])
 

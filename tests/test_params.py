@@ -225,10 +225,17 @@ def test_a_target_whose_signature_cannot_be_read_is_told() -> None:
 
 
 def test_a_type_of_which_no_form_can_be_made_is_told_when_it_is_used() -> None:
-    def model(*, odd: Annotated[int, MinLen(1), Field(pattern="a")] = 3) -> None: ...
+    def model(*, odd: Annotated[str, Field(pattern="(")] = "a") -> None: ...
 
     with pytest.raises(UsageError, match="model 'm': no form can be made of its signature"):
-        Signature(model, frozenset(), "model 'm'").validate({"odd": 3})
+        Signature(model, frozenset(), "model 'm'").validate({"odd": "b"})
+
+
+def test_a_constraint_that_does_not_suit_its_type_is_the_components_fault_and_told_as_such() -> None:
+    def model(*, odd: Annotated[int, MinLen(1)] = 3) -> None: ...
+
+    with pytest.raises(UsageError, match="model 'm': its parameters cannot be checked: .*'min_length'"):
+        Signature(model, frozenset(), "model 'm'").problems({"odd": 4})
 
 
 def test_names_that_pydantic_keeps_for_itself_are_allowed() -> None:

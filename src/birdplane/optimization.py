@@ -80,8 +80,7 @@ class Optimization:
         Raises:
             NotFinite: the loss is; where it stays on the device, `check` tells.
         """
-        # Dropout and the like draw from the global generator, so that too follows the position.
-        torch.manual_seed(mix(self._seed, position.epoch, position.epoch_step))
+        _seed_global(mix(self._seed, position.epoch, position.epoch_step), self._assembly.device)
         factor = self._factor(position.step)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
@@ -143,6 +142,15 @@ class Optimization:
         checkpoint.load_optimizer_state(self.optimizer, groups["optimizer"], rest)
         if self._average is not None:
             checkpoint.load_tensors(self._average.weights, groups["average"], "average")
+
+
+def _seed_global(seed: int, device: torch.device) -> None:
+    """Seed what dropout and the like draw from. (`torch.manual_seed` seeks out every kind of device each time.)"""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _groups(model: nn.Module, source: str, decay_all: bool) -> list[dict[str, Any]]:

@@ -133,6 +133,11 @@ class Signature:
             made = self._model.model_validate_json(json.dumps(known, default=_to_json))
         except ValidationError as error:
             return {}, unknown + _sentences(error.errors(include_url=False))
+        except UsageError:
+            raise
+        except Exception as error:  # a constraint that does not suit its type
+            reason = " ".join(str(error).split())
+            raise UsageError(f"{self.owner}: its parameters cannot be checked: {reason}") from error
         return {p.name: getattr(made, field) for field, p in self._fields()}, unknown
 
     def _fields(self) -> Iterable[tuple[str, Parameter]]:

@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Lt
 from typing_extensions import Doc
 
 from birdplane.components import Loss, Model, Output
-from birdplane.errors import UsageError, nearest
+from birdplane.errors import BirdplaneError, UsageError, nearest
 from birdplane.params import Signature
 from birdplane.registry import Catalog, catalog
 
@@ -289,7 +289,7 @@ class Pipeline:
             return [Problem(f"{key}.use", f"should name a {kind}, not {use!r}")]
         try:
             signature = self.catalog[kind].signature(use)
-        except UsageError as error:
+        except BirdplaneError as error:  # also of a target whose module cannot be imported
             return [Problem(f"{key}.use", str(error))]
         problems = signature.problems(_choice(entry).parameters)
         return [Problem(f"{key}.{name}", message) for name, message in problems]

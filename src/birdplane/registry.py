@@ -52,7 +52,8 @@ class Registry:
         return len(self._entries)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name in self._entries or self._by_bare_name(name) is not None)
+        """Tell whether something has the name; where more than one thing has it, `lookup` says so."""
+        return name in self._entries or any(entry.component.name == name for entry in self)
 
     def lookup(self, name: str) -> Registered:
         """Return the entry of a full name, or of a bare one that is unique.

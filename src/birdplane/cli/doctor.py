@@ -98,7 +98,7 @@ def examine() -> Findings:
 
 
 def _system() -> dict[str, Any]:
-    import psutil
+    import psutil  # type: ignore[import-untyped, unused-ignore]
 
     return {
         "python": platform.python_version(),
