@@ -13,7 +13,8 @@ A block with `title="path"` is that file, and is written before what follows it.
 block change that:
 
     <!-- not run: reason -->             it is shown only
-    <!-- given: photo.jpg, pictures/ --> a picture of that name, or a folder of pictures by class, is there
+    <!-- given: photo.jpg, pictures/ --> a picture of that name, or a folder of pictures by class, is there; an
+                                         archive (.tar.gz) of pictures too, where there are real ones
 
 Run as a program, it runs the examples of the pages it is given and writes what they print into the pages
 anew, where that differs in more than its numbers.
@@ -129,7 +130,10 @@ class Place:
     """A folder in which a page's examples are run, with the runs and the cache of birdplane in it."""
 
     folder: Path
+    #: In CIFAR-10's layout, with other pictures; None where there are none to make it of.
+    archive: Path | None = None
     path: list[Path] = field(default_factory=list)
+    background: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -155,6 +159,12 @@ class Place:
         if "^C" in command.shown:
             return self._interrupted(command)
         done = self._shell(command.text)
+        deadline = time.monotonic() + _SECONDS
+        while done.returncode and self.background and time.monotonic() < deadline:
+            # A person would not type it before what is in the background has begun.
+            time.sleep(0.5)
+            done = self._shell(command.text)
+        self.background = self.background or command.text.endswith("&")
         return (done.stdout + done.stderr).splitlines(), done.returncode
 
     def python(self, program: str) -> tuple[list[str], int]:
@@ -183,8 +193,8 @@ class Place:
         )
 
     def _interrupted(self, command: Command) -> tuple[list[str], int]:
-        """Send SIGINT when as many lines have been printed as are shown before `^C`."""
-        enough = command.shown.index("^C")
+        """Send SIGINT when the line has been printed that is shown before `^C`."""
+        last = masked(command.shown[command.shown.index("^C") - 1])
         printed: list[str] = []
         with subprocess.Popen(
             shlex.split(command.text),
@@ -198,25 +208,30 @@ class Place:
             assert process.stdout is not None
             for line in _until(process.stdout, time.monotonic() + _SECONDS):
                 printed.append(line)
-                if len(printed) == enough:
+                if masked(line) == last and "^C" not in printed:
                     process.send_signal(signal.SIGINT)
                     printed.append("^C")
             return printed, process.wait(_SECONDS)
 
-    def give(self, name: str) -> None:
-        """Put a picture there, or a folder of pictures by class."""
+    def give(self, name: str) -> bool:
+        """Put a picture there, or a folder of pictures by class, or the archive; return whether it is there."""
+        if name.endswith(".tar.gz"):
+            if self.archive is not None:
+                shutil.copy(self.archive, self.folder / name)
+            return self.archive is not None
         from birdplane_builtin.sketches import Sketches
 
         drawn = Sketches(split="train", train=120)
         target = self.folder / name
         if not name.endswith("/"):
             drawn[1][0].resize((96, 64)).save(target)
-            return
+            return True
         for index in range(len(drawn)):
             picture, label = drawn[index]
             file = target / drawn.classes[label] / f"{index:03d}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
             picture.resize((48, 40)).save(file)
+        return True
 
     def _install(self, project: Path) -> None:
         """Do what an editable install does, without its build tools: code and entry points on the path."""
@@ -328,14 +343,12 @@ def run_page(page: Path, place: Place, demo: tuple[Path, list[str]] | None = Non
     program: list[str] = []
     found = blocks(markdown)
     for number, block in enumerate(found):
-        for name in block.given:
-            place.give(name)
-        if block.title and not block.not_run:
+        if block.not_run or not all(place.give(name) for name in block.given):
+            continue
+        if block.title:
             file = place.folder / block.title
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
-        elif block.not_run:
-            continue
         elif block.language in ("console", "bash"):
             yield from _commands_of(page, block, place, demo)
         elif block.language == "python":

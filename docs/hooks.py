@@ -150,10 +150,10 @@ def hooks() -> str:
 
 def _docstring(hook: Callable[..., Any]) -> tuple[str, str]:
     """Return a hook's docstring in two parts: the text, and the indented example."""
-    lines = textwrap.dedent(f"    {hook.__doc__}").splitlines()
-    first = next(i for i, line in enumerate(lines) if line.startswith("    "))
-    text = "\n".join(lines[:first]).strip().removesuffix("A whole plugin:").strip()
-    return text, textwrap.dedent("\n".join(lines[first:])).strip()
+    text, begin, example = (hook.__doc__ or "").partition("from birdplane import")
+    indent = " " * (len(text) - len(text.rstrip(" ")))
+    text = inspect.cleandoc(text).removesuffix("A whole plugin:").strip()
+    return text, textwrap.dedent(f"{indent}{begin}{example}").strip()
 
 
 def commands() -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -86,6 +86,17 @@ def build_splits(pipeline: Pipeline) -> Splits:
         return _created(pipeline, "dataset", choice, "dataset", **host)
 
     return split(make, knows_split, pipeline.seed, pipeline.training.holdout)
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Put the pipeline's name in front of the errors for people that are raised inside, where it is not there."""
+    try:
+        yield
+    except BirdplaneError as error:
+        if not str(error).startswith(f"{source}: "):
+            error.args = (f"{source}: {error}",)
+        raise
 
 
 def _created(pipeline: Pipeline, kind: str, choice: Choice, key: str, **host: Any) -> Any:
@@ -184,12 +195,19 @@ class Assembly:
         batches = Batches(
             train, before, Layout(self.device), 1000, memory_limit=self.pipeline.training.memory_limit * MIB
         )
+        source = self.pipeline.source
+
+        def transformed() -> Iterator[Tensor]:
+            with naming(source):  # what is wrong with the pictures is not this transform's fault
+                for images in batches.raw():
+                    yield before(images)
+
         try:
-            measured: dict[str, Any] = transform.fit(before(images) for images in batches.raw())
+            measured: dict[str, Any] = transform.fit(transformed())
         except BirdplaneError as error:
-            raise type(error)(
-                f"{self.pipeline.source}: transforms.{index} ({choice.use}): {error}"
-            ) from error
+            if str(error).startswith(f"{source}: "):
+                raise
+            raise type(error)(f"{source}: transforms.{index} ({choice.use}): {error}") from error
         return measured
 
     def build_model(self, input_shape: tuple[int, int, int]) -> None:
@@ -271,9 +289,10 @@ class Assembly:
                 f"{self.pipeline.source}: loss: fails on outputs {tuple(outputs.shape)}: "
                 f"{' '.join(str(error).split())}"
             ) from error
-        if value.ndim != 0:
+        if not isinstance(value, Tensor) or value.ndim != 0:
+            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise BirdplaneError(
-                f"{self.pipeline.source}: loss: yields {tuple(value.shape)}, expected a single number, the mean"
+                f"{self.pipeline.source}: loss: yields {came}, expected a tensor of a single number, the mean"
             )
 
     def parameter_count(self) -> int:

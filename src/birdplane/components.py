@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.resources
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -193,6 +192,8 @@ class Recipe(Component):
         """
         if not isinstance(self.target, str):
             return str(self.target())
+        import importlib.resources
+
         package, _, path = self.target.partition(":")
         try:
             return importlib.resources.files(package).joinpath(path).read_text(encoding="utf-8")

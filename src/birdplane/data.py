@@ -54,6 +54,8 @@ class Pictures:
         self.dataset = dataset
         self._indices = indices
         self._decoded: _Kept | None = None
+        #: How many classes there are, once that is known: labels are held to it.
+        self.classes: int | None = None
         if len(self) == 0:
             raise BirdplaneError("dataset: there are no pictures in it")
         self.shape: tuple[int, int, int] = tuple(self.decode([0])[0].shape[1:])
@@ -70,9 +72,19 @@ class Pictures:
         """Return (images uint8 (n, C, H, W), labels int64 (n,)) of some pictures.
 
         Raises:
-            BirdplaneError: an item is not (picture, integer), or pictures differ in size.
+            BirdplaneError: an item is not (picture, integer), pictures differ in size, or a label is of no class.
         """
         wanted = np.asarray(indices) if self._indices is None else self._indices[np.asarray(indices)]
+        images, labels = self._read(wanted)
+        if self.classes is not None and len(labels) and not 0 <= labels.min() <= labels.max() < self.classes:
+            wrong = np.flatnonzero((labels < 0) | (labels >= self.classes))[0]
+            raise BirdplaneError(
+                f"dataset: picture {wanted[wrong]} has the label {labels[wrong]}, but there are {self.classes} classes, "
+                "counted from 0"
+            )
+        return images, labels
+
+    def _read(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if hasattr(self.dataset, "images") and hasattr(self.dataset, "labels"):
             return self.dataset.images(wanted), np.asarray(self.dataset.labels(wanted), dtype=np.int64)
         items = [_item(self.dataset, int(index)) for index in wanted]
@@ -85,6 +97,22 @@ class Pictures:
                 )
         return np.stack(images), np.array([label for _, label in items], dtype=np.int64)
 
+    def labels(self) -> np.ndarray:
+        """Return all labels, int64 (n,); no picture is decoded where the dataset tells labels by themselves."""
+        count = len(self)
+        if hasattr(self.dataset, "images") and hasattr(self.dataset, "labels"):
+            wanted = np.arange(count) if self._indices is None else self._indices
+            return np.asarray(self.dataset.labels(wanted), dtype=np.int64)
+        if self._decoded is not None:
+            return self._decoded.labels.cpu().numpy()
+        labels = np.empty(count, dtype=np.int64)
+        with reporting.task("reading labels", count, "pictures") as advance:
+            for start in range(0, count, _DECODE):
+                stop = min(start + _DECODE, count)
+                labels[start:stop] = self.decode(range(start, stop))[1]
+                advance(stop - start)
+        return labels
+
     def decoded(self, device: torch.device) -> _Kept:
         """Return all pictures on a device, decoded at the first call and kept."""
         if self._decoded is None or self._decoded.images.device != device:
@@ -94,7 +122,9 @@ class Pictures:
     def part(self, positions: Tensor) -> Pictures:
         """Return the split of just those positions."""
         chosen = positions.numpy()
-        return Pictures(self.dataset, chosen if self._indices is None else self._indices[chosen])
+        part = Pictures(self.dataset, chosen if self._indices is None else self._indices[chosen])
+        part.classes = self.classes
+        return part
 
 
 def _item(dataset: Any, index: int) -> tuple[np.ndarray, int]:
@@ -161,7 +191,9 @@ def split(make: Callable[..., Any], knows_split: bool, seed: int, holdout: float
     if holdout or validation is None:
         train, validation = _divide(train, mix(seed, 2), holdout)
     skipped = [*getattr(dataset, "skipped", ()), *(getattr(validation.dataset, "skipped", ()))]
-    return Splits(train, validation, _classes(dataset, train), tuple(dict.fromkeys(map(tuple, skipped))))
+    classes = _classes(dataset, train)
+    train.classes = validation.classes = len(classes)
+    return Splits(train, validation, classes, tuple(dict.fromkeys(map(tuple, skipped))))
 
 
 def _divide(pictures: Pictures, seed: int, share: float) -> tuple[Pictures, Pictures]:
@@ -406,7 +438,7 @@ class Batches:
     def _streamed(self, order: Tensor, epoch: int, start: int) -> Iterator[Batch]:
         device = self._layout.device
         slices = (indices.tolist() for indices in self._slices(order, start))
-        decoded: Iterable[tuple[np.ndarray, np.ndarray]]
+        decoded: Iterable[tuple[np.ndarray, np.ndarray] | BirdplaneError]
         if not self._workers:
             decoded = map(self._pictures.decode, slices)
         else:
@@ -418,7 +450,10 @@ class Batches:
                 collate_fn=_unchanged,
                 prefetch_factor=4,
             )
-        for step, (images, labels) in enumerate(decoded, start):
+        for step, found in enumerate(decoded, start):
+            if isinstance(found, BirdplaneError):
+                raise found
+            images, labels = found
             batch = torch.from_numpy(images).to(device, non_blocking=True)
             transformed = self._chain(batch, self._position(epoch, step))
             yield self._layout.finish(transformed), torch.from_numpy(labels).to(device)
@@ -477,13 +512,19 @@ def _decode_all(pictures: Pictures, device: torch.device) -> _Kept:
 
 
 class _Decoding(torch.utils.data.Dataset[Any]):
-    """What a decoding worker runs: a list of indices to the arrays of a batch."""
+    """What a decoding worker runs: a list of indices to the arrays of a batch.
+
+    What a person should be told is returned: raised, it would arrive as the text of a traceback.
+    """
 
     def __init__(self, pictures: Pictures) -> None:
         self._pictures = pictures
 
-    def __getitem__(self, indices: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        return self._pictures.decode(indices)
+    def __getitem__(self, indices: list[int]) -> tuple[np.ndarray, np.ndarray] | BirdplaneError:
+        try:
+            return self._pictures.decode(indices)
+        except BirdplaneError as error:
+            return error
 
 
 def _unchanged(batch: Any) -> Any:

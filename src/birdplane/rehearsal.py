@@ -77,8 +77,8 @@ class Rehearsal:
     resident: bool
 
 
-def rehearse(pipeline: Pipeline) -> Rehearsal:
-    """Build a pipeline's parts and pass two pictures through them.
+def rehearse(pipeline: Pipeline, splits: Splits | None = None) -> Rehearsal:
+    """Build a pipeline's parts and pass two pictures through them; `splits` are its own, where they are built.
 
     Raises:
         UsageError: it has problems, parts do not fit one another, or the device is not there.
@@ -88,7 +88,7 @@ def rehearse(pipeline: Pipeline) -> Rehearsal:
     with _misfits(pipeline):
         device = pick_device(pipeline.training.device)
     precision, excuse = usable_precision(pipeline.training.precision, device)
-    splits = build_splits(pipeline)
+    splits = splits or build_splits(pipeline)
     with _misfits(pipeline):
         return _rehearse(pipeline, splits, device, precision, [excuse] if excuse else [])
 
@@ -156,8 +156,9 @@ def _trained(assembly: Assembly, pictures: Pictures, stages: list[Stage]) -> tup
     """Return a batch as it is in training, and note what each transform leaves."""
     raw, labels = pictures.decode(range(min(_SAMPLE, len(pictures))))
     images = torch.from_numpy(raw).to(assembly.device)
-    for step, images in assembly.chain.trace(images, (0, 0)):
-        stages.append(Stage(step.key, _shape(images), _dtype(images)))
+    for step, left in assembly.chain.trace(images, (0, 0)):
+        stages.append(Stage(step.key, _shape(left), _dtype(left)))
+        images = left
     return assembly.layout.finish(images), torch.from_numpy(labels).to(assembly.device)
 
 

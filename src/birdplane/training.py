@@ -17,6 +17,7 @@ from birdplane.assembly import (
     Assembly,
     build_splits,
     environment,
+    naming,
     pick_device,
     usable_precision,
 )
@@ -107,6 +108,17 @@ class _Window:
         self.sizes.append(size)
 
 
+@dataclass
+class _Untold:
+    """The steps that no progress has told of yet. Epochs may be shorter than the time between two."""
+
+    losses: list[float] = field(default_factory=list)
+    correct: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+
 class Trainer:
     """Trains while it is iterated over.
 
@@ -130,6 +142,8 @@ class Trainer:
         self._best_weights: dict[str, Tensor] | None = None
         self._watcher = Watcher()
         self._window = _Window()
+        self._untold = _Untold()
+        self._told_at = -math.inf
         self._stop = False
         self._last_saved = time.perf_counter()
         self._save_cost = 0.0
@@ -177,10 +191,11 @@ class Trainer:
     def _events(self) -> Iterator[Event]:
         try:
             yield self._heartbeat("preparing")
-            yield from self._prepare()
+            with naming(self.pipeline.source):
+                yield from self._prepare()
             while self._position.epoch < self.settings.epochs and not self._stop:
                 yield from self._epoch()
-            yield from self._summary()
+            yield from self._summary(at_once=True)
             if self._position.step != self._saved_step:
                 yield from self._save()
             if self._stop:
@@ -305,21 +320,14 @@ class Trainer:
         if self._due_by_steps() or self._due_by_time():
             yield from self._save()
 
-    def _summary(self) -> Iterator[Event]:
-        window, now = self._window, time.perf_counter()
-        if not window.losses:
+    def _summary(self, at_once: bool = False) -> Iterator[Event]:
+        """Read the latest losses and tell of them, where the last progress is not too recent for that."""
+        self._read_window()
+        untold, losses = self._untold, self._untold.losses
+        now = time.perf_counter()
+        if not losses or not (at_once or now - self._told_at >= _SUMMARY_SECONDS):
             return
-        losses = torch.stack(window.losses).tolist()
-        correct = torch.stack(window.correct).tolist()
-        seconds = max(now - window.began, 1e-9)
-        for loss, right, size in zip(losses, correct, window.sizes, strict=True):
-            self._sums.loss += loss * size
-            self._sums.correct += right
-            self._sums.count += size
-        self._sums.seconds += seconds
-        self._window = _Window()
-        self._optimization.check(losses, self._position)
-        samples = sum(window.sizes)
+        self._untold, self._told_at = _Untold(), now
         yield Progress(
             time=time.time(),
             epoch=self._shown_epoch(),
@@ -329,12 +337,33 @@ class Trainer:
             min=min(losses),
             max=max(losses),
             last=losses[-1],
-            accuracy=sum(correct) / samples,
+            accuracy=untold.correct / untold.samples,
             learning_rate=self._optimization.learning_rate,
-            samples_per_second=samples / seconds,
-            wait=min(1.0, window.waited / seconds),
+            samples_per_second=untold.samples / untold.seconds,
+            wait=min(1.0, untold.waited / untold.seconds),
         )
         self._window.began = time.perf_counter()
+
+    def _read_window(self) -> None:
+        """Fetch the losses since the last time from the device, and begin a new window."""
+        window, untold, sums = self._window, self._untold, self._sums
+        if not window.losses:
+            return
+        losses = torch.stack(window.losses).tolist()
+        correct = torch.stack(window.correct).tolist()
+        seconds = max(time.perf_counter() - window.began, 1e-9)
+        for loss, right, size in zip(losses, correct, window.sizes, strict=True):
+            sums.loss += loss * size
+            sums.correct += right
+            sums.count += size
+        sums.seconds += seconds
+        self._window = _Window()
+        self._optimization.check(losses, self._position)
+        untold.losses += losses
+        untold.correct += sum(correct)
+        untold.samples += sum(window.sizes)
+        untold.seconds += seconds
+        untold.waited += window.waited
 
     def _finish_epoch(self) -> Iterator[Event]:
         position, sums = self._position, self._sums
@@ -410,7 +439,7 @@ class Trainer:
         self._last_saved = began = time.perf_counter()
         if self.run is None:
             return
-        yield from self._summary()
+        yield from self._summary(at_once=True)
         # What led here must be on the disk before a checkpoint says that it is past.
         self.run.sync()
         groups, rest = self._optimization.state()

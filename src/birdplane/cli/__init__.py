@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import sys
 from typing import Annotated
@@ -67,22 +68,21 @@ def _disable(names: list[str]) -> None:
 
 def _named_to_disable(arguments: list[str]) -> list[str]:
     """Return the values of `--disable-plugin`: plugins add their commands before the options are parsed."""
-    separate = [after for word, after in zip(arguments, arguments[1:], strict=False) if word == _DISABLE]
+    separate = [after for word, after in itertools.pairwise(arguments) if word == _DISABLE]
     joined = [word.partition("=")[2] for word in arguments if word.startswith(_DISABLE + "=")]
     return [*separate, *joined]
 
 
 def _mention_broken() -> None:
     """Say on stderr which plugins do not work, where they are loaded already: nothing is loaded for this."""
-    from birdplane.plugins import installed
-
-    if installed.cache_info().currsize:
+    plugins = sys.modules.get("birdplane.plugins")
+    if plugins is not None and plugins.installed.cache_info().currsize:
         from birdplane.cli.screen import print_warning
 
-        for plugin in installed().trouble():
+        for plugin in plugins.installed().trouble():
             print_warning(
-                f"the plugin {plugin.name!r} of {plugin.package} {plugin.version} is {plugin.status}: {plugin.reason} "
-                "(see `birdplane list-plugins`)"
+                f"the plugin {plugin.name!r} of {plugin.package} {plugin.version} is {plugin.status}: "
+                f"{plugin.reason} (see `birdplane list-plugins`)"
             )
 
 
@@ -127,12 +127,14 @@ def _fail(error: Exception, message: str, code: int) -> None:
 
 
 def _add_plugin_commands() -> None:
-    """Let plugins add their commands. Only where there is a plugin besides the built-in one, which has none."""
+    """Let plugins add their commands. Only where there is a plugin besides the built-in one, which has none:
+    without another, nothing of birdplane's own plugin machinery is imported for `--help`."""
     import importlib.metadata
 
+    if all(point.name == "builtin" for point in importlib.metadata.entry_points(group="birdplane")):
+        return
     from birdplane.cli.screen import print_warning
-    from birdplane.plugins import BUILTIN, GROUP, installed
+    from birdplane.plugins import installed
 
-    if any(point.name != BUILTIN for point in importlib.metadata.entry_points(group=GROUP)):
-        for name, error in installed().call_each("birdplane_commands", app=app).items():
-            print_warning(f"the commands of the plugin {name!r} are missing: {type(error).__name__}: {error}")
+    for name, error in installed().call_each("birdplane_commands", app=app).items():
+        print_warning(f"the commands of the plugin {name!r} are missing: {type(error).__name__}: {error}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from birdplane.cli import app
+from birdplane.cli.options import Json
 from birdplane.cli.screen import (
     plain,
     print_error,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from birdplane.plugins import Plugin
     from birdplane.rehearsal import Memory, Rehearsal
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 _PLURALS = {kind: f"{kind}es" if kind.endswith("s") else f"{kind}s" for kind in KINDS}
 _WILD = frozenset("*?[")
 
@@ -43,7 +42,8 @@ _WILD = frozenset("*?[")
 @app.command("list")
 def list_components(
     kind: Annotated[
-        str | None, typer.Argument(help=f"One of {', '.join(KINDS)}. [default: all of them]", show_default=False)
+        str | None,
+        typer.Argument(help=f"One of {', '.join(KINDS)}. [default: all of them]", show_default=False),
     ] = None,
     pattern: Annotated[str | None, typer.Argument(help="Only names like this, such as 'timm/*'.")] = None,
     json: Json = False,
@@ -69,7 +69,9 @@ def _kind(word: str) -> str:
     for kind, plural in _PLURALS.items():
         if folded in (kind, plural):
             return kind
-    raise UsageError(f"no kind of component is called {word!r}{nearest(word, KINDS)} (kinds: {', '.join(KINDS)})")
+    raise UsageError(
+        f"no kind of component is called {word!r}{nearest(word, KINDS)} (kinds: {', '.join(KINDS)})"
+    )
 
 
 def _matches(entry: Registered, pattern: str | None) -> bool:
@@ -138,7 +140,12 @@ def _find(name: str) -> list[Registered]:
 
 def _details(entry: Registered) -> dict[str, Any]:
     component = entry.component
-    details = {**_brief(entry), "target": _target(component), "takes": _takes(entry), "yields": _yields(entry)}
+    details = {
+        **_brief(entry),
+        "target": _target(component),
+        "takes": _takes(entry),
+        "yields": _yields(entry),
+    }
     if isinstance(component, Recipe):
         return {**details, "parameters": [], "text": component.text()}
     return {**details, "parameters": [_parameter(parameter) for parameter in _parameters(entry)]}
@@ -179,7 +186,9 @@ def _takes(entry: Registered) -> str:
         case Loss():
             return f"{' or '.join(component.accepts)} of shape (N, classes), and labels (N)"
         case Transform():
-            one = "one picture: a PIL image or a CHW tensor" if component.per_sample else "a batch (N, C, H, W)"
+            one = (
+                "one picture: a PIL image or a CHW tensor" if component.per_sample else "a batch (N, C, H, W)"
+            )
             return one + (", in training alone" if component.random else "")
         case Model():
             return "a batch (N, C, H, W)"
@@ -363,13 +372,17 @@ def check(
             "--set", metavar="KEY=VALUE", help="Override a key, such as training.epochs=3; may be repeated."
         ),
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Show what each layer of the model leaves.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show what each layer of the model leaves.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Say whether a pipeline is sound, and what it would do; nothing is trained or downloaded."""
     from birdplane.pipeline import Pipeline
 
-    command = shlex.join(["birdplane", "train", pipeline, *(x for a in assignments or () for x in ("--set", a))])
+    command = shlex.join(
+        ["birdplane", "train", pipeline, *(x for a in assignments or () for x in ("--set", a))]
+    )
     try:
         asked = Pipeline.load(pipeline).override(assignments or ())
         problems = asked.problems()
@@ -382,7 +395,9 @@ def check(
             print_json({"pipeline": pipeline, "sound": False, "problems": [_problem(str(error), pipeline)]})
         raise
     if json:
-        print_json({"pipeline": pipeline, "sound": True, "problems": [], **_facts(rehearsal), "command": command})
+        print_json(
+            {"pipeline": pipeline, "sound": True, "problems": [], **_facts(rehearsal), "command": command}
+        )
     else:
         _print_rehearsal(asked, rehearsal, command, layers)
 
@@ -399,7 +414,9 @@ def _tell_problems(pipeline: Pipeline, problems: list[Problem], json: bool) -> N
 def _problem(message: str, source: str) -> dict[str, str]:
     """Take `source: key: sentence` apart."""
     rest = message.removeprefix(f"{source}: ")
-    match = re.match(r"((?:seed|dataset|transforms|model|output|loss|optimizer|schedule|training)[.\w]*)[^:]{0,60}: ", rest)
+    match = re.match(
+        r"((?:seed|dataset|transforms|model|output|loss|optimizer|schedule|training)[.\w]*)[^:]{0,60}: ", rest
+    )
     return {"key": match[1] if match else "", "message": rest[match.end() :] if match else rest, "mend": ""}
 
 
@@ -410,7 +427,8 @@ def _rehearsed(pipeline: Pipeline) -> Rehearsal:
     lack = missing(pipeline)
     if lack is not None:
         raise BirdplaneError(
-            f"{pipeline.source}: dataset: no problem is found so far, but {lack}; shapes cannot be checked without them"
+            f"{pipeline.source}: dataset: no problem is found so far, but {lack}; "
+            "shapes cannot be checked without them"
         )
     from birdplane.rehearsal import rehearse
 
@@ -445,7 +463,11 @@ def _print_rehearsal(pipeline: Pipeline, found: Rehearsal, command: str, layers:
             ("parameters", f"{found.parameters:,}"),
             ("memory", _memory(found.memory)),
             ("device", f"{found.device}, {found.precision}"),
-            ("steps", f"{steps:,} an epoch of batches of {found.batch_size}, {steps * found.epochs:,} in {found.epochs} epochs"),
+            (
+                "steps",
+                f"{steps:,} an epoch, of {found.batch_size} pictures; "
+                f"{steps * found.epochs:,} in {found.epochs} epochs",
+            ),
             *(("note", note) for note in found.notes),
             ("train it", command),
         ]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from birdplane.cli import app
-from birdplane.cli.running import Json, Name, Runs
+from birdplane.cli.options import Json, RunName, Runs
 from birdplane.cli.screen import (
     bar,
+    percent,
     plain,
     print_error,
     print_facts,
@@ -45,7 +46,11 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, 
 
 @app.command()
 def evaluate(
-    run: Name, checkpoint: Checkpoint = Which.BEST, device: Device = "auto", runs: Runs = None, json: Json = False
+    run: RunName,
+    checkpoint: Checkpoint = Which.BEST,
+    device: Device = "auto",
+    runs: Runs = None,
+    json: Json = False,
 ) -> None:
     """Score a run's model on both splits: loss, accuracy, and which class is taken for which."""
     model = _opened(run, runs, checkpoint, device)
@@ -83,12 +88,12 @@ def _opened(run: str, runs: Path | None, checkpoint: Which, device: str) -> Trai
 
 def _print_evaluation(found: Evaluation, classes: tuple[str, ...]) -> None:
     print_heading(f"{found.split}: {found.count:,} pictures")
-    print_facts([("  loss", f"{found.loss:.4f}"), ("  accuracy", f"{found.accuracy:.4f}")])
+    print_facts([("  loss", f"{found.loss:.4f}"), ("  accuracy", percent(found.accuracy))])
     print()
     rows = []
     for name, counts in zip(classes, found.confusion, strict=True):
         right = counts[classes.index(name)]
-        share = f"{right / sum(counts):.4f}" if sum(counts) else ""
+        share = percent(right / sum(counts)) if sum(counts) else ""
         rows.append([f"  {name}", *(str(count) for count in counts), share])
     print_table(rows, ["  it is, taken for", *classes, "right"])
     print()
@@ -96,7 +101,7 @@ def _print_evaluation(found: Evaluation, classes: tuple[str, ...]) -> None:
 
 @app.command()
 def predict(
-    run: Name,
+    run: RunName,
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of pictures.")
     ],
@@ -174,7 +179,7 @@ def _print_prediction(prediction: Prediction) -> None:
     shares = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     width = max(len(plain(name)) for name, _ in shares[:_SHOWN])
     for name, share in shares[:_SHOWN]:
-        print(f"  {plain(name):{width}}  {bar(share)} {share:7.2%}")
+        print(f"  {plain(name):{width}}  {bar(share)} {percent(share):>8}")
     if len(shares) > _SHOWN:
         rest = sum(share for _, share in shares[_SHOWN:])
-        print(f"  and {len(shares) - _SHOWN} others, {rest:.2%} together")
+        print(f"  and {len(shares) - _SHOWN} others, {percent(rest)} together")

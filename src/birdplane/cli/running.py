@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from birdplane.cli import app
-from birdplane.cli.screen import duration, print_json, print_table
+from birdplane.cli.options import Json, RunName, Runs
+from birdplane.cli.screen import duration, percent, print_json, print_table
 from birdplane.errors import BirdplaneError
 
 if TYPE_CHECKING:
     from birdplane.runs import Run, RunSummary, Status
 
-Runs = Annotated[
-    Path | None, typer.Option("--runs", help="The folder of the runs (else BIRDPLANE_RUNS, else ./runs).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(metavar="RUN", help="The run's name, or its folder.")]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for it; 0: only ask.")
 ]
@@ -37,7 +33,7 @@ def list_all(runs: Runs = None, json: Json = False) -> None:
     if json:
         print_json([_record(run) for run in found])
     elif found:
-        header = ["run", "state", "epoch", "best", "accuracy", "loss", "took", "changed", "why"]
+        header = ["run", "state", "epoch", "best", "accuracy", "train loss", "took", "changed", "why"]
         print_table([_row(run, time.time()) for run in found], header)
     else:
         print(f"There are no runs in {str(folder)!r} yet; `birdplane train demo` makes one.")
@@ -64,7 +60,7 @@ def _row(run: RunSummary, now: float) -> list[str]:
 
 
 def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else percent(value)
 
 
 def _ago(seconds: float) -> str:
@@ -79,7 +75,7 @@ def _ago(seconds: float) -> str:
 
 
 @app.command()
-def stop(run: Name, runs: Runs = None, timeout: Timeout = 60.0) -> None:
+def stop(run: RunName, runs: Runs = None, timeout: Timeout = 60.0) -> None:
     """Stop a run that is being trained; it saves first, and `birdplane resume` goes on exactly there."""
     found, status = _live(run, runs, "stop")
     found.request("stop")
@@ -91,7 +87,7 @@ def stop(run: Name, runs: Runs = None, timeout: Timeout = 60.0) -> None:
 
 
 @app.command()
-def pause(run: Name, runs: Runs = None, timeout: Timeout = 60.0) -> None:
+def pause(run: RunName, runs: Runs = None, timeout: Timeout = 60.0) -> None:
     """Let a run that is being trained hold still, with all it has in memory, until `birdplane resume`."""
     found, status = _live(run, runs, "pause")
     if status.state == "paused":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -27,6 +26,8 @@ def plain(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, all in ASCII, which passes through any terminal; what is not finite becomes null."""
+    import json
+
     print(json.dumps(_finite(value), indent=2, default=str))
 
 
@@ -105,6 +106,11 @@ def bar(share: float, width: int = 24) -> str:
     except (UnicodeEncodeError, LookupError):
         blocks = "#" * round(eighths / 8)
     return blocks.ljust(width)
+
+
+def percent(share: float) -> str:
+    """Return a share from 0 to 1 as `53.00 %`."""
+    return f"{100 * share:.2f} %"
 
 
 def size(count: float) -> str:

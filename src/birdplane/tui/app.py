@@ -83,7 +83,10 @@ class BirdplaneApp(App[str]):
 
 def run_cockpit(cockpit: Cockpit, first: str) -> None:
     """Run the cockpit in this terminal until it is left."""
-    line = BirdplaneApp(cockpit, first).run()
+    try:
+        line = BirdplaneApp(cockpit, first).run()
+    finally:
+        cockpit.helper.close()
     if line:
         print(line)
 

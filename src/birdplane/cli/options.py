@@ -1,0 +1,14 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Runs = Annotated[
+    Path | None, typer.Option("--runs", help="The folder of the runs (else BIRDPLANE_RUNS, else ./runs).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's name, or its folder.")]

@@ -1,0 +1,355 @@
+"""A chart of curves in braille dots: real axes, a log scale, smoothing, a crosshair that reads values.
+
+It draws anew only what changed, and asks Textual to send only that: some bytes a frame while a run trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from birdplane.tui.axes import Axis, log_labels, tick_labels, x_axis, y_axis
+from birdplane.tui.curves import Series
+from birdplane.tui.raster import PATTERNS, Trace, braille, pattern_mask
+
+#: What stands for the dots of a series where there is no braille.
+_MARKS = "*o+x#%"
+_LABEL_WIDTH = 7
+_MOST_TICKS = 9
+_Cell = tuple[str, str]
+_BLANK: _Cell = (" ", "")
+
+
+class Chart(Widget):
+    """Curves over a common `x`.
+
+    Args:
+        title: what is measured, with its unit.
+        series: the curves, the one that matters most last: it is drawn over the others.
+        digits: of the values that the crosshair reads.
+        bounds: where the values cannot go beyond, such as 0 and 100 for percent.
+        x_label: what `x` counts.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "chart--title",
+        "chart--axis",
+        "chart--grid",
+        "chart--cross",
+        "chart--broken",
+        *(f"chart--{number}" for number in range(1, len(PATTERNS) + 1)),
+    }
+    DEFAULT_CSS = """
+    Chart {
+        width: 1fr; height: 1fr; min-height: 4;
+        & > .chart--title { color: $foreground; text-style: bold; }
+        & > .chart--axis { color: $text-muted; }
+        & > .chart--grid { color: $foreground 22%; }
+        & > .chart--cross { color: $foreground 55%; }
+        & > .chart--broken { color: $text-error; text-style: bold; }
+        & > .chart--1 { color: $foreground 60%; }
+        & > .chart--2 { color: $text-accent; }
+        & > .chart--3 { color: $text-success; }
+        & > .chart--4 { color: $text-warning; }
+        & > .chart--5 { color: $text-primary; }
+        & > .chart--6 { color: $text-error; }
+    }
+    """
+
+    class Pointed(Message):
+        """The mouse points at `x`."""
+
+        def __init__(self, x: float) -> None:
+            super().__init__()
+            self.x = x
+
+    def __init__(
+        self,
+        title: str,
+        series: Sequence[Series],
+        *,
+        digits: int = 4,
+        bounds: tuple[float, float] | None = None,
+        x_label: str = "epoch",
+        id: str | None = None,
+    ) -> None:
+        super().__init__(id=id)
+        self._title, self._digits, self._bounds, self._x_label = title, digits, bounds, x_label
+        self._series = list(series)
+        self._total: float | None = None
+        self._log = self._smoothed = False
+        self._cross: float | None = None
+        self._x, self._y = Axis(0, 1), Axis(0, 1)
+        self._traces: list[Trace] = []
+        self._masks: list[list[bool]] = []
+        self._grid: list[list[_Cell]] = []
+        self._revisions: list[int] = []
+        self._styles: dict[str, Style] = {}
+
+    # What others ask of it.
+
+    @property
+    def x(self) -> Axis:
+        """The axis as it is drawn."""
+        return self._x
+
+    @property
+    def cross(self) -> float | None:
+        """Where the crosshair stands, or None."""
+        return self._cross
+
+    @property
+    def step(self) -> float:
+        """How far one column is on the axis."""
+        return (self._x.high - self._x.low) / max(1, self._width - 1)
+
+    def set_series(self, series: Sequence[Series]) -> None:
+        """Draw other curves."""
+        self._series = list(series)
+        self.redraw()
+
+    def grow(self, total: float | None) -> None:
+        """Draw what is new in the series; `total` is where the axis is known to end."""
+        self._total = total
+        if not self._grid:
+            return
+        x = x_axis(self._series, total)
+        y = self._y_axis()
+        if (x, y) != (self._x, self._y) or self._revisions != [one.revision for one in self._series]:
+            self.redraw()
+            return
+        firsts = [first for trace in self._traces if (first := trace.draw()) is not None]
+        if firsts:
+            self._put_plot(min(firsts) // self._dots[0])
+            self._put_line(0, self._heading())
+
+    def set_scale(self, *, log: bool, smoothed: bool) -> None:
+        """Choose equal factors or equal steps on the y axis, and means or the values themselves."""
+        if (log, smoothed) != (self._log, self._smoothed):
+            self._log, self._smoothed = log, smoothed
+            self.redraw()
+
+    def point(self, x: float | None) -> None:
+        """Move the crosshair, or take it away."""
+        if x == self._cross:
+            return
+        columns = [self._cross_column()]
+        self._cross = x
+        columns.append(self._cross_column())
+        if self._grid:
+            for column in {column for column in columns if column is not None}:
+                self._put_plot(column, column + 1)
+            self._put_line(0, self._heading())
+
+    # Drawing.
+
+    @property
+    def _ascii(self) -> bool:
+        return bool(getattr(self.app, "ascii_only", False))
+
+    @property
+    def _dots(self) -> tuple[int, int]:
+        return (1, 1) if self._ascii else (2, 4)
+
+    @property
+    def _width(self) -> int:
+        return max(1, self.size.width - _LABEL_WIDTH - 2)
+
+    @property
+    def _rows(self) -> int:
+        return max(1, self.size.height - 3)
+
+    def _y_axis(self) -> Axis:
+        return y_axis(self._series, self._rows, self._bounds, log=self._log, smoothed=self._smoothed)
+
+    def on_resize(self) -> None:
+        self._grid = []
+        self.redraw()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._styles.clear()
+
+    def redraw(self) -> None:
+        """Draw everything anew; what comes out the same is not sent again."""
+        if self.size.width <= _LABEL_WIDTH + 4 or self.size.height < 4:
+            self._grid = []
+            return
+        if not self._grid:
+            self._grid = [[_BLANK] * self.size.width for _ in range(self.size.height)]
+            self.refresh()
+        self._x = x_axis(self._series, self._total)
+        self._y = self._y_axis()
+        self._revisions = [one.revision for one in self._series]
+        across, down = self._dots
+        size = (self._width * across, self._rows * down)
+        self._traces = [Trace(one, self._x, self._y, *size, self._smoothed) for one in self._series]
+        self._masks = [
+            pattern_mask(PATTERNS[index % len(PATTERNS)], size[0]) for index in range(len(self._series))
+        ]
+        for trace in self._traces:
+            trace.draw()
+        self._put_line(0, self._heading())
+        for row, line in enumerate(self._margin(), 1):
+            self._put(row, 0, line)
+        self._put_plot(0)
+        for offset, line in enumerate(self._foot()):
+            self._put_line(1 + self._rows + offset, line)
+
+    def _put_plot(self, first: int, last: int | None = None) -> None:
+        """Bring a range of the plot's columns up to date."""
+        last = self._width if last is None else last
+        ticks = self._tick_rows()
+        cross = self._cross_column()
+        for row in range(self._rows):
+            cells = [self._cell(column, row, row in ticks, column == cross) for column in range(first, last)]
+            self._put(1 + row, _LABEL_WIDTH + 2 + first, cells)
+
+    def _cell(self, column: int, row: int, tick: bool, cross: bool) -> _Cell:
+        across, down = self._dots
+        shift = down * (self._rows - 1 - row)
+        left = right = 0
+        shown, at, every = -1, column * across, (1 << down) - 1
+        # A cell has one colour, so it is given to one curve: the last that passes it.
+        for index in reversed(range(len(self._traces))):
+            mask, columns = self._masks[index], self._traces[index].columns
+            left = columns[at] >> shift & every if mask[at] else 0
+            right = columns[at + 1] >> shift & every if across == 2 and mask[at + 1] else 0
+            if left or right:
+                shown = index
+                break
+        if row == 0 and self._is_broken(column):
+            return ("x" if self._ascii else "×", "broken")
+        if shown >= 0:
+            text = _MARKS[shown % len(_MARKS)] if self._ascii else braille(left, right)
+            return text, str(shown % len(PATTERNS) + 1)
+        if cross:
+            return "│", "cross"
+        return ("┈", "grid") if tick else _BLANK
+
+    def _is_broken(self, column: int) -> bool:
+        begin, end = (self._x.low + (column + half) * self.step for half in (-0.5, 0.5))
+        return any(begin <= x < end for one in self._series for x in one.broken)
+
+    def _cross_column(self) -> int | None:
+        if self._cross is None or not self._grid:
+            return None
+        return round(self._x.place(self._cross) * (self._width - 1))
+
+    def _tick_rows(self) -> dict[int, float]:
+        """Return the rows that have a number, and the number."""
+        ticks = self._y.ticks(max(2, min(_MOST_TICKS, (self._rows + 1) // 2)))
+        return {self._rows - 1 - round(self._y.place(tick) * (self._rows - 1)): tick for tick in ticks}
+
+    def _margin(self) -> list[list[_Cell]]:
+        rows = self._tick_rows()
+        values = list(rows.values())
+        labels = dict(zip(rows, (log_labels if self._y.log else tick_labels)(values), strict=True))
+        return [
+            [
+                *_cells(labels.get(row, "").rjust(_LABEL_WIDTH), "axis"),
+                *_cells(" ┤" if row in labels else " │", "axis"),
+            ]
+            for row in range(self._rows)
+        ]
+
+    def _foot(self) -> list[list[_Cell]]:
+        ticks = self._x.ticks(max(2, self._width // 9))
+        places = [round(self._x.place(tick) * (self._width - 1)) for tick in ticks]
+        line = ["─"] * self._width
+        for place in places:
+            line[place] = "┴"
+        text = [" "] * self.size.width
+        for place, label in zip(places, tick_labels(ticks), strict=True):
+            begin = min(_LABEL_WIDTH + 2 + place - (len(label) - 1) // 2, len(text) - len(label))
+            text[begin : begin + len(label)] = label
+        text[: len(self._x_label)] = self._x_label
+        corner = " " * (_LABEL_WIDTH + 1) + "└"
+        return [_cells(corner + "".join(line), "axis"), _cells("".join(text), "axis")]
+
+    def _heading(self) -> list[_Cell]:
+        title = self._title + (", log" if self._y.log else "") + (", smoothed" if self._smoothed else "")
+        legend: list[_Cell] = []
+        if self._cross is not None:
+            legend += _cells(f"{self._x_label} {self._cross:.2f}".ljust(len(self._x_label) + 7), "axis")
+        room = self.size.width
+        for index, one in enumerate(self._series):
+            entry = [
+                *_cells("  ", ""),
+                *_cells(f"{self._sample(index)} {self._reading(one)}", str(index % len(PATTERNS) + 1)),
+            ]
+            if len(legend) + len(entry) <= room - 2:
+                legend += entry
+        if len(title) + 2 + len(legend) > room:
+            title = ""
+        return [*_cells(title.ljust(room - len(legend)), "title"), *legend]
+
+    def _sample(self, index: int) -> str:
+        if self._ascii:
+            return _MARKS[index % len(_MARKS)] * 2
+        mask = pattern_mask(PATTERNS[index % len(PATTERNS)], 6)
+        return "".join(braille(2 * mask[at], 2 * mask[at + 1]) for at in (0, 2, 4))
+
+    def _reading(self, series: Series) -> str:
+        found = series.nearest(series.end if self._cross is None else self._cross, self._smoothed)
+        value = f"{found[1]:.{self._digits}f}" if found else "-"
+        broken = f" ({len(series.broken)} not finite)" if series.broken else ""
+        return f"{series.name} {value}{broken}"
+
+    # Cells to strips.
+
+    def _put_line(self, row: int, cells: list[_Cell]) -> None:
+        self._put(row, 0, [*cells, *[_BLANK] * (self.size.width - len(cells))][: self.size.width])
+
+    def _put(self, row: int, begin: int, cells: list[_Cell]) -> None:
+        """Set cells, and have those redrawn that are others than before."""
+        if not 0 <= row < len(self._grid):
+            return
+        line = self._grid[row]
+        old = line[begin : begin + len(cells)]
+        cells = cells[: len(old)]
+        if old == cells:
+            return
+        different = [at for at, (was, now) in enumerate(zip(old, cells, strict=True)) if was != now]
+        line[begin : begin + len(cells)] = cells
+        first, last = different[0], different[-1]
+        self.refresh(Region(begin + first, row, last - first + 1, 1))
+
+    def render_line(self, y: int) -> Strip:
+        if y >= len(self._grid):
+            return Strip.blank(self.size.width, self.rich_style)
+        segments: list[Segment] = []
+        text, kind = "", ""
+        for character, of in [*self._grid[y], ("", "end")]:
+            if of != kind:
+                if text:
+                    segments.append(Segment(text, self._style(kind)))
+                text, kind = "", of
+            text += character
+        return Strip(segments, self.size.width)
+
+    def _style(self, kind: str) -> Style:
+        found = self._styles.get(kind)
+        if found is None:
+            found = self.get_component_rich_style(f"chart--{kind}") if kind else self.rich_style
+            self._styles[kind] = found
+        return found
+
+    # The mouse.
+
+    def on_click(self, event: events.Click) -> None:
+        column = event.x - _LABEL_WIDTH - 2
+        if 0 <= column < self._width:
+            self.post_message(self.Pointed(self._x.low + column * self.step))
+
+
+def _cells(text: str, kind: str) -> list[_Cell]:
+    return [(character, kind) for character in text]

@@ -1,0 +1,207 @@
+"""One widget for each kind of parameter: a line to type in, or a row of options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+from textual.widgets import Input
+
+from birdplane.cli.screen import plain
+from birdplane.params import Parameter
+from birdplane.tui.values import ABSENT, kind_of, parse, shown, shown_default
+
+
+class Edited(Message):
+    """A person gave a parameter another value; `ABSENT` where it is left to its default."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        super().__init__()
+        self.name = name
+        self.value = value
+
+
+class Line(Input):
+    """A field to type in. What is typed is handed on as it stands, right or wrong.
+
+    Args:
+        parameter: whose value it holds.
+        value: that value, or `ABSENT`.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+d", "default", "Default", id="default"),
+        Binding("up", "app.focus_previous", show=False),
+        Binding("down", "app.focus_next", show=False),
+    ]
+    DEFAULT_CSS = """
+    Line, Line:focus {
+        height: 1; border: none; padding: 0 1; background: $surface-lighten-1;
+        &.-textual-compact { border: none !important; }
+    }
+    Line:focus { background: $primary-muted; }
+    """
+
+    def __init__(self, parameter: Parameter, value: Any) -> None:
+        self._parameter = parameter
+        placeholder = plain(shown_default(parameter))
+        # A suggester and highlighters would take markup from the value; this takes none.
+        super().__init__(plain(shown(value)), placeholder=placeholder, compact=True, select_on_focus=False)
+
+    def show(self, value: Any) -> None:
+        """Show a value that was not typed here; what is typed and means the same stays as it is."""
+        if not _same(parse(self.value, self._parameter), value):
+            with self.prevent(Input.Changed):
+                self.value = plain(shown(value))
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.post_message(Edited(self._parameter.name, parse(event.value, self._parameter)))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.app.action_focus_next()
+
+    def action_default(self) -> None:
+        """Leave the parameter to its default."""
+        self.value = ""
+
+
+def _same(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and bool(left == right)
+
+
+class Options(Widget, can_focus=True):
+    """A row of options, of which one holds; it takes as many lines as its width asks for.
+
+    Args:
+        parameter: whose value it holds.
+        value: that value, or `ABSENT`.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "step(-1)", show=False),
+        Binding("right,space,enter", "step(1)", "Next option", key_display="space"),
+        Binding("up", "app.focus_previous", show=False),
+        Binding("down", "app.focus_next", show=False),
+        Binding("ctrl+d,backspace,delete", "default", "Default", id="default", key_display="^d"),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"options--chosen", "options--other", "options--wrong"}
+    DEFAULT_CSS = """
+    Options { height: auto; padding: 0 1; }
+    Options > .options--chosen { text-style: bold; }
+    Options:focus > .options--chosen { background: $primary; color: $text; }
+    Options > .options--other { color: $text-muted; }
+    Options > .options--wrong { color: $text-error; text-style: bold; }
+    """
+
+    value: reactive[Any] = reactive(None, layout=True)
+
+    def __init__(self, parameter: Parameter, value: Any) -> None:
+        super().__init__()
+        self._parameter = parameter
+        self._options = _options(parameter)
+        self.set_reactive(Options.value, value)
+
+    def show(self, value: Any) -> None:
+        """Show a value that was not chosen here."""
+        self.value = value
+
+    @property
+    def _chosen(self) -> int | None:
+        """The option that holds; None where the value is none of them."""
+        value = self.value
+        if value is ABSENT:
+            value = None if self._parameter.required else self._parameter.default
+        return next((i for i, (_, option) in enumerate(self._options) if _same(option, value)), None)
+
+    def _labels(self) -> list[tuple[str, str]]:
+        """Return the words to show, each with the class of its style."""
+        chosen = self._chosen
+        labels = [
+            (f"{self._mark if i == chosen else ' '}{label}", "chosen" if i == chosen else "other")
+            for i, (label, _) in enumerate(self._options)
+        ]
+        if chosen is None and self.value is not ABSENT:
+            labels.append((f" {plain(shown(self.value))}", "wrong"))
+        return labels
+
+    @property
+    def _mark(self) -> str:
+        from birdplane.tui.glyphs import glyphs
+
+        return glyphs().chosen
+
+    def _lines(self, width: int) -> list[list[tuple[int, int, str, str]]]:
+        """Return the lines: of each label its position, its column, its text and its style."""
+        lines: list[list[tuple[int, int, str, str]]] = [[]]
+        column = 0
+        for position, (label, style) in enumerate(self._labels()):
+            text = f"{label} "
+            if column and column + len(text) > width:
+                lines.append([])
+                column = 0
+            lines[-1].append((position, column, text, style))
+            column += len(text) + 1
+        return lines
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._lines(width))
+
+    def render(self) -> Content:
+        lines = [
+            Content(" ").join(
+                Content.styled(text, self.get_visual_style(f"options--{style}")) for _, _, text, style in line
+            )
+            for line in self._lines(self.content_size.width)
+        ]
+        return Content("\n").join(lines)
+
+    def on_click(self, event: events.Click) -> None:
+        lines = self._lines(self.content_size.width)
+        offset = event.get_content_offset(self)
+        if offset is None or offset.y >= len(lines):
+            return
+        for position, column, text, _ in lines[offset.y]:
+            if column <= offset.x < column + len(text) and position < len(self._options):
+                self._take(self._options[position][1])
+
+    def action_step(self, by: int) -> None:
+        """Choose the next option, or the one before."""
+        if self._options:
+            chosen = self._chosen
+            at = (chosen + by if chosen is not None else 0) % len(self._options)
+            self._take(self._options[at][1])
+
+    def action_default(self) -> None:
+        """Leave the parameter to its default."""
+        self._take(ABSENT)
+
+    def _take(self, value: Any) -> None:
+        self.value = value
+        self.post_message(Edited(self._parameter.name, value))
+
+
+def _options(parameter: Parameter) -> list[tuple[str, Any]]:
+    if kind_of(parameter) == "switch":
+        found: Sequence[tuple[str, Any]] = [("no", False), ("yes", True)]
+    else:
+        found = [(plain(str(choice)), choice) for choice in parameter.choices]
+    optional = not parameter.required and parameter.default is None
+    # None cannot be given in a file: it is what holds where nothing is given.
+    return [("none", ABSENT), *found] if optional else list(found)
+
+
+Field = Line | Options
+
+
+def field_for(parameter: Parameter, value: Any) -> Field:
+    """Return the widget for a parameter and its value (`ABSENT`: not given)."""
+    return (Options if kind_of(parameter) in ("choice", "switch") else Line)(parameter, value)

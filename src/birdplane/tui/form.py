@@ -1,0 +1,114 @@
+"""The form of a step: generated from its parameters, nothing of it written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Grid, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from birdplane.cli.screen import plain
+from birdplane.params import Parameter
+from birdplane.tui.fields import Field, field_for
+from birdplane.tui.values import ABSENT, hint
+
+
+class Note(Static):
+    """Below a field: what it is for, what it may hold, and what is wrong with what it holds."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        help_text = plain(parameter.help)
+        self._about = Content.styled("\n".join(part for part in (help_text, plain(hint(parameter))) if part), "dim")
+        super().__init__(self._about, classes="note")
+        self._wrong = ""
+
+    def show(self, wrong: str) -> None:
+        """Show what is wrong; nothing where it is right."""
+        if wrong != self._wrong:
+            self._wrong = wrong
+            trouble = Content.styled(plain(wrong) + "\n", "$text-error") if wrong else Content("")
+            self.update(trouble + self._about)
+
+
+class Row(Grid):
+    """One parameter: its name, its field, its note."""
+
+    def __init__(self, parameter: Parameter, value: Any) -> None:
+        super().__init__()
+        self.parameter = parameter
+        self.editor: Field = field_for(parameter, value)
+        self.note = Note(parameter)
+        self._label = Static(Content(plain(parameter.name)), classes="label")
+
+    def compose(self) -> ComposeResult:
+        yield self._label
+        yield self.editor
+        yield Static("", classes="gap")
+        yield self.note
+
+    def show(self, value: Any, wrong: str) -> None:
+        self.editor.show(value)
+        self.note.show(wrong)
+        self.set_class(bool(wrong), "-wrong")
+        self.set_class(value is not ABSENT, "-given")
+
+
+class Form(VerticalScroll, can_focus=False):
+    """The fields of one component. `Edited` tells of what is typed and chosen in them."""
+
+    DEFAULT_CSS = """
+    Form { padding: 0 2 0 2; scrollbar-size-vertical: 1; }
+    Form > Row {
+        grid-size: 2; grid-columns: 20 1fr; grid-rows: auto; height: auto; margin-bottom: 1;
+    }
+    Form.-slim > Row { grid-columns: 15 1fr; }
+    Form > Row > .label { height: 1; color: $text-muted; }
+    Form > Row.-given > .label { color: $foreground; text-style: bold; }
+    Form > Row.-wrong > .label { color: $text-error; }
+    Form > Row > .gap { height: 1; }
+    Form > Row > .note { height: auto; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: tuple[Parameter, ...] = ()
+        self._identity: object = None
+
+    async def show(
+        self, identity: object, parameters: Sequence[Parameter], given: Mapping[str, Any], wrong: Mapping[str, str]
+    ) -> None:
+        """Show the fields of a component.
+
+        Args:
+            identity: what the fields belong to; as long as it stays the same the widgets stay, and the cursor.
+            parameters: the fields.
+            given: the values that are given.
+            wrong: what is wrong, a sentence for each name.
+        """
+        if identity != self._identity:
+            self._identity = identity
+            async with self.batch():
+                await self.remove_children()
+                await self.mount_all([Row(p, given.get(p.name, ABSENT)) for p in parameters])
+            self.scroll_home(animate=False)
+        for row in self.query_children(Row):
+            row.show(given.get(row.parameter.name, ABSENT), wrong.get(row.parameter.name, ""))
+
+    @property
+    def fields(self) -> list[Field]:
+        return [row.editor for row in self.query_children(Row)]
+
+    def enter(self) -> bool:
+        """Put the cursor into the first field that is wrong, else the first; return whether there is one."""
+        rows = list(self.query_children(Row))
+        if not rows:
+            return False
+        next((row for row in rows if row.has_class("-wrong")), rows[0]).editor.focus()
+        return True
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width < 60, "-slim")

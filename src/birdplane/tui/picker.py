@@ -1,0 +1,199 @@
+"""A list to pick from: what is typed filters it, arrows move, Enter takes, Esc leaves everything as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from birdplane.cli.screen import plain
+from birdplane.plugins import Plugin
+from birdplane.registry import Registry
+
+#: More lines than anybody reads; a model zoo has thousands.
+_MOST = 400
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to pick: what the picker returns, and the columns of its line."""
+
+    value: str
+    name: str
+    summary: str = ""
+    origin: str = ""
+
+
+def items_of(registry: Registry) -> list[Item]:
+    """Return everything that a registry holds."""
+    return [
+        Item(entry.name, entry.name, entry.component.summary, str(entry.provenance)) for entry in registry
+    ]
+
+
+def trouble_of(plugins: Iterable[Plugin]) -> list[str]:
+    """Return a sentence for each plugin that brings nothing, though it should."""
+    return [f"{plugin.name} ({plugin.package or 'no package'}) is {plugin.status}: {plugin.reason}" for plugin in plugins]
+
+
+def matching(items: Sequence[Item], typed: str) -> list[Item]:
+    """Return the items in which every typed word occurs, those first whose name begins with what was typed."""
+    words = typed.casefold().split()
+
+    def rank(item: Item) -> int | None:
+        name = item.name.casefold()
+        everything = f"{name} {item.summary.casefold()} {item.origin.casefold()}"
+        if all(word in everything for word in words):
+            first = words[0] if words else ""
+            return 0 if name.startswith(first) else 1 if first in name else 2
+        return 3 if _scattered(typed.casefold().replace(" ", ""), name) else None
+
+    ranked = [(found, item) for item in items if (found := rank(item)) is not None]
+    return [item for _, item in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _scattered(letters: str, name: str) -> bool:
+    """Tell whether the letters occur in the name in their order."""
+    rest = iter(name)
+    return len(letters) > 1 and all(letter in rest for letter in letters)
+
+
+class Picker(ModalScreen[str | None]):
+    """Ask for one of the items; the result is its value, or None.
+
+    Args:
+        title: what is asked for.
+        items: what there is.
+        current: the value that holds now.
+        trouble: sentences about what should be in the list and is not.
+        free: called with what is typed; returns a further item, such as a path that is typed in full, or None.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Back"),
+        Binding("up", "move('cursor_up')", show=False),
+        Binding("down", "move('cursor_down')", show=False),
+        Binding("pageup", "move('page_up')", show=False),
+        Binding("pagedown", "move('page_down')", show=False),
+    ]
+    DEFAULT_CSS = """
+    Picker { align: center middle; background: $background 60%; }
+    Picker > Vertical {
+        width: 90%; max-width: 110; height: auto; max-height: 90%; background: $surface; padding: 1 2;
+    }
+    Picker .title { height: 1; text-style: bold; margin-bottom: 1; }
+    Picker Input, Picker Input:focus { height: 1; border: none; padding: 0 1; background: $surface-lighten-1; }
+    Picker OptionList, Picker OptionList:focus {
+        height: auto; max-height: 20; border: none; padding: 0; margin-top: 1; background: transparent;
+        background-tint: transparent; scrollbar-size-vertical: 1;
+    }
+    Picker OptionList > .option-list--option { padding: 0 1; }
+    Picker OptionList > .option-list--option-highlighted { background: $primary-muted; color: $foreground; }
+    Picker .trouble { height: auto; max-height: 4; color: $text-error; padding: 0 1; margin-top: 1; }
+    Picker .foot { height: 1; color: $text-muted; padding: 0 1; margin-top: 1; }
+    Picker.-vertical-low > Vertical { padding: 0 2; max-height: 100%; }
+    Picker.-vertical-low .title, Picker.-vertical-low .foot { margin: 0; }
+    Picker.-vertical-low OptionList { max-height: 9; margin: 0; }
+    """
+    VERTICAL_BREAKPOINTS = [(0, "-vertical-low"), (20, "-vertical-high")]
+
+    def __init__(
+        self,
+        title: str,
+        items: Sequence[Item],
+        current: str = "",
+        trouble: Sequence[str] = (),
+        free: Callable[[str], Item | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._title = title
+        self._items = items
+        self._current = current
+        self._trouble = trouble
+        self._free = free
+        self._shown: list[Item] = []
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Static(Content(plain(self._title)), classes="title")
+            yield Input(placeholder="type to filter", compact=True)
+            options = OptionList(markup=False, compact=True)
+            options.can_focus = False
+            yield options
+            if self._trouble:
+                yield Static(Content("\n".join(plain(text) for text in self._trouble)), classes="trouble")
+            yield Static("", classes="foot")
+
+    def on_mount(self) -> None:
+        self._fill("")
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.call_after_refresh(self._fill, self.query_one(Input).value)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._fill(event.value)
+
+    def _fill(self, typed: str) -> None:
+        found = matching(self._items, typed)
+        extra = self._free(typed) if self._free and typed.strip() else None
+        self._shown = [*found[:_MOST], *([extra] if extra else [])]
+        options = self.query_one(OptionList)
+        room = max(20, self.query_one(Input).size.width - 1)
+        options.set_options(Option(prompt) for prompt in _lines(self._shown, self._current, room))
+        current = next((i for i, item in enumerate(self._shown) if item.value == self._current), 0)
+        options.highlighted = (0 if typed else current) if self._shown else None
+        more = f", the first {_MOST} shown" if len(found) > _MOST else ""
+        count = f"{len(found)} of {len(self._items)}{more}"
+        words = f"{count}   enter takes it   esc goes back" if self._shown else "nothing is called that   esc goes back"
+        self.query_one(".foot", Static).update(Content(words))
+
+    def action_move(self, action: str) -> None:
+        """Move the cursor of the list, while the keyboard stays with the filter."""
+        getattr(self.query_one(OptionList), f"action_{action}")()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._take(self.query_one(OptionList).highlighted)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self._take(event.option_index)
+
+    def _take(self, position: int | None) -> None:
+        if position is not None and position < len(self._shown):
+            self.dismiss(self._shown[position].value)
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+
+def _lines(items: Sequence[Item], current: str, width: int) -> list[Content]:
+    """Return the items' lines: name, summary and origin in columns; the summary gives way first."""
+    names = min(max((cell_len(plain(item.name)) for item in items), default=0), width // 2)
+    origins = min(max((cell_len(plain(item.origin)) for item in items), default=0), width // 3)
+    summaries = width - names - origins - 4
+    return [_line(item, item.value == current, names, summaries, origins) for item in items]
+
+
+def _line(item: Item, is_current: bool, names: int, summaries: int, origins: int) -> Content:
+    name, summary, origin = plain(item.name), plain(item.summary), plain(item.origin)
+    parts = [Content.styled(set_cell_size(name, names), "bold $text-accent" if is_current else "bold")]
+    if summaries >= 12:
+        parts.append(Content(_cut(summary, summaries)))
+    parts.append(Content.styled(_cut(origin, origins), "$text-muted"))
+    return Content("  ").join(parts)
+
+
+def _cut(text: str, width: int) -> str:
+    return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)

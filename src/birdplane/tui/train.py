@@ -1,0 +1,378 @@
+"""The Train screen: a run as it trains, or as it was; everything is read from the run's folder."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from birdplane.cli.screen import plain
+from birdplane.errors import BirdplaneError
+from birdplane.runs import Action, Run, Status
+from birdplane.tui import facts
+from birdplane.tui.bar import TopBar
+from birdplane.tui.chart import Chart
+from birdplane.tui.monitor import Monitor, is_alive, memory_of
+from birdplane.tui.state import Cockpit
+
+#: Seconds between two looks at the process, and between two changes of the figures: numbers that flicker are not read.
+_LOOK_SECONDS = 0.5
+_FIGURES_SECONDS = 0.5
+_VIEWS = ("both", "loss", "accuracy")
+_EMPTY = """No run is open.
+
+5   opens one from the list of runs
+1   builds a pipeline, and t there trains it
+
+`birdplane train` in another terminal makes a run that can be watched here as well.
+"""
+_ASKED: dict[Action, str] = {
+    "pause": "asked to pause: it holds still after this step, p lets it go on",
+    "resume": "asked to go on",
+    "stop": "asked to stop: it saves a checkpoint first, r goes on from there",
+}
+
+
+@dataclass
+class _Seen:
+    """What the last look at the process found; `state` is also `starting`, between the launch and the lock."""
+
+    status: Status = field(default_factory=lambda: Status("new"))
+    state: str = ""
+    memory: int | None = None
+    log: list[str] = field(default_factory=list)
+
+
+class TrainScreen(Screen[None]):
+    """Curves, figures and sentences about the run that is open, and the keys that steer it."""
+
+    HELP = (
+        "Watch the run that is open: its loss and accuracy on the pictures it trains on and on those it never sees. "
+        "Leaving the screen or the program does not stop it."
+    )
+    DEFAULT_CSS = """
+    TrainScreen {
+        #facts { height: auto; padding: 0 1; margin-top: 1; }
+        #charts { layout: vertical; height: 1fr; padding: 0 1; }
+        #charts > Chart { margin-top: 1; }
+        #notes { height: auto; max-height: 40%; padding: 0 1; margin: 0; }
+        #empty { height: 1fr; content-align: center middle; color: $text-muted; display: none; }
+        &.-wide #charts { layout: horizontal; }
+        &.-wide #charts > #loss { margin: 1 3 0 0; }
+        &.-low #facts, &.-low #charts > Chart { margin: 0; }
+        &.-without-run { #facts, #charts, #notes { display: none; } #empty { display: block; } }
+    }
+    """
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (60, "-usual"), (110, "-wide")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-low"), (20, "-high")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "pause", "Pause", id="pause"),
+        Binding("s", "stop", "Stop", id="stop"),
+        Binding("r", "resume", "Resume", id="resume"),
+        Binding("d", "detach", "Detach", id="detach"),
+        Binding("l", "log", "Log", id="log"),
+        Binding("m", "smooth", "Smooth", id="smooth"),
+        Binding("v", "view", "View", id="view"),
+        Binding("enter", "results", "Results", id="results"),
+        Binding("left", "move(-1)", "Crosshair left", show=False),
+        Binding("right", "move(1)", "Crosshair right", show=False),
+        Binding("down", "move(-10)", "Crosshair far left", show=False),
+        Binding("up", "move(10)", "Crosshair far right", show=False),
+        Binding("home", "move(-9999)", "Crosshair to the start", show=False),
+        Binding("end", "move(9999)", "Crosshair to the end", show=False),
+        Binding("escape", "unpoint", "No crosshair", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._monitor: Monitor | None = None
+        self._seen = _Seen()
+        self._looking = False
+        self._said = ""
+        self._view = "both"
+        self._log, self._smoothed = False, True
+        self._figures_due = 0
+
+    def compose(self) -> ComposeResult:
+        yield TopBar("Train")
+        yield Static(_EMPTY, id="empty", markup=False)
+        yield Static(id="facts", markup=False)
+        yield Container(id="charts")
+        yield Static(id="notes", markup=False)
+        yield Footer(show_command_palette=False, compact=True)
+
+    @property
+    def cockpit(self) -> Cockpit:
+        found: Cockpit = self.app.cockpit  # type: ignore[attr-defined]
+        return found
+
+    def on_mount(self) -> None:
+        frame = 1 / self.cockpit.settings.refresh
+        self._frames_per_figure = max(1, round(_FIGURES_SECONDS / frame))
+        self.set_interval(frame, self._tick)
+        self.set_interval(_LOOK_SECONDS, self._look)
+
+    async def on_screen_resume(self) -> None:
+        await self._open(self.cockpit.run)
+
+    async def _open(self, run: Run | None) -> None:
+        self.set_class(run is None, "-without-run")
+        known = self._monitor
+        if run is None:
+            self._monitor = None
+        elif known is None or known.run.path != run.path:
+            self._monitor = monitor = Monitor(run)
+            self._seen, self._said = _Seen(), ""
+            charts = self.query_one("#charts", Container)
+            await charts.remove_children()
+            await charts.mount(
+                Chart("loss", (monitor.train_loss, monitor.validation_loss), id="loss"),
+                Chart(
+                    "accuracy %",
+                    (monitor.train_accuracy, monitor.validation_accuracy),
+                    digits=2,
+                    bounds=(0, 100),
+                    id="accuracy",
+                ),
+            )
+            for chart in self._charts():
+                chart.set_scale(log=self._log and chart.id == "loss", smoothed=self._smoothed)
+        self._arrange()
+        self._look()
+        self._tick()
+
+    # What is seen.
+
+    def _charts(self) -> list[Chart]:
+        return list(self.query(Chart))
+
+    def _tick(self) -> None:
+        """Read what is new, in a slice that does not hold up the keys, and draw it."""
+        monitor = self._monitor
+        if monitor is None or not self.is_current:
+            return
+        try:
+            changed = monitor.poll()
+        except OSError as error:
+            self._say(f"the run cannot be read: {error.strerror or error}")
+            return
+        if monitor.behind:
+            self.call_later(self._tick)
+            self._show_figures()
+            return
+        if changed:
+            total = float(monitor.start.epochs) if monitor.start else None
+            for chart in self._charts():
+                chart.grow(total)
+        self._figures_due -= 1
+        if self._figures_due <= 0:
+            self._show_figures()
+
+    def _look(self) -> None:
+        """Look at the process in a thread: files on a slow disk must not hold up the screen."""
+        if self._monitor is None or self._looking or not self.is_current:
+            return
+        self._looking = True
+        run = self._monitor.run
+        self.run_worker(
+            lambda: self._look_at(run), thread=True, group="look", exit_on_error=False, name=run.name
+        )
+
+    def _look_at(self, run: Run) -> None:
+        try:
+            seen = self._found(run)
+        except OSError as error:
+            seen = _Seen(Status("broken", error.strerror or str(error)), "broken")
+        finally:
+            self._looking = False
+        with contextlib.suppress(RuntimeError):  # the program was left in the meantime
+            self.app.call_from_thread(self._take, run, seen)
+
+    def _found(self, run: Run) -> _Seen:
+        status = run.status()
+        started = self.cockpit.started.get(run.path)
+        if not status.live and started is not None and is_alive(started):
+            return _Seen(Status("new", "the training process loads PyTorch"), "starting")
+        if status.live:
+            return _Seen(status, status.state, memory_of(status.pid) if status.pid else None)
+        ended_well = status.state in ("done", "stopped")
+        return _Seen(status, status.state, log=[] if ended_well else run.log_tail(6))
+
+    def _take(self, run: Run, seen: _Seen) -> None:
+        if self._monitor is None or self._monitor.run is not run:
+            return
+        if seen.state != self._seen.state:
+            self._said = ""
+            self._figures_due = 0
+        self._seen = seen
+        self._show_figures()
+        self.refresh_bindings()
+
+    def _show_figures(self) -> None:
+        monitor = self._monitor
+        if monitor is None:
+            return
+        self._figures_due = self._frames_per_figure
+        self._update("#facts", Content("\n").join(self._facts(monitor)))
+        self._update("#notes", Content("\n").join(self._notes(monitor)))
+
+    def _update(self, selector: str, content: Content) -> None:
+        widget = self.query_one(selector, Static)
+        if widget.content != content:
+            widget.update(content)
+            widget.display = bool(len(content))
+
+    def _facts(self, monitor: Monitor) -> list[Content]:
+        status, width = self._seen.status, max(20, self.size.width - 2)
+        ascii_only = bool(getattr(self.app, "ascii_only", False))
+        epoch, left = facts.epoch_words(monitor), facts.left_words(monitor, status)
+        bar = facts.progress_bar(monitor, 24 if width >= 76 else 0, ascii_only)
+        name = Content.styled(plain(monitor.run.name), "bold")
+        reading = f"reading, {monitor.behind:.0%} to go" if monitor.behind else ""
+        first = [name, facts.state_words(self._seen.state), bar, epoch, left, reading, facts.step_words(monitor)]
+        second = [
+            *facts.pace_words(monitor, status),
+            facts.memory_words(self._seen.memory),
+            facts.best_words(monitor),
+            *facts.setting_words(monitor),
+        ]
+        lines = [facts.fitted(first, width), facts.fitted(second, width)]
+        return [line for line in lines if len(line)]
+
+    def _notes(self, monitor: Monitor) -> list[Content]:
+        status = self._seen.status
+        notes = [Content.styled(self._said, "$text-accent")] if self._said else []
+        if status.state in ("crashed", "failed", "broken"):
+            step = f"; r goes on from step {monitor.saved.step:,}" if monitor.saved else "; r tries again"
+            notes.append(Content.styled(f"{status.state}: {plain(status.reason)}{step}", "$text-error"))
+            notes += [Content.styled(f"  {plain(line)}", "$text-muted") for line in self._seen.log[-4:]]
+        elif self._seen.state == "new":
+            notes.append(Content("it has not begun: r starts it"))
+        elif status.state == "stopped":
+            notes.append(Content("stopped and saved: r goes on from there"))
+        elif status.reason and status.state != "done":
+            notes.append(Content(plain(status.reason)))
+        room = 1 if self.size.height < 20 else 3
+        return [
+            *notes,
+            *(
+                Content.assemble(("! ", "$text-warning bold"), plain(alert.message))
+                for alert in monitor.alerts[-room:]
+            ),
+        ]
+
+    def _say(self, sentence: str) -> None:
+        self._said = plain(sentence)
+        self._show_figures()
+
+    # What the keys do.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("pause", "stop", "resume"):
+            live, state = self._seen.status.live, self._seen.state
+            fits = live if action != "resume" else not live and state not in ("", "done", "starting")
+            return self._monitor is not None and fits
+        if action in ("log", "smooth", "view", "results", "move", "unpoint"):
+            return self._monitor is not None
+        return True
+
+    def action_pause(self) -> None:
+        """Hold still after this step, or go on."""
+        self._ask("resume" if self._seen.status.state == "paused" else "pause")
+
+    def action_stop(self) -> None:
+        """Save a checkpoint and end the process."""
+        self._ask("stop")
+
+    def _ask(self, action: Action) -> None:
+        if self._monitor is None:
+            return
+        try:
+            self._monitor.run.request(action)
+        except BirdplaneError as error:
+            self._say(str(error))
+        else:
+            self._say(_ASKED[action])
+
+    def action_resume(self) -> None:
+        """Train on in a new process, from the last checkpoint."""
+        monitor, state = self._monitor, self._seen.state
+        if monitor is None or state in ("done", "starting"):
+            return
+        try:
+            self.cockpit.start(monitor.run)
+        except BirdplaneError as error:
+            self._say(str(error))
+        else:
+            self._say("a training process is started")
+            self._look()
+
+    def action_detach(self) -> None:
+        """Leave the program; the run goes on."""
+        self.app.action_leave()  # type: ignore[attr-defined]
+
+    def action_log(self) -> None:
+        """Equal factors instead of equal steps on the loss axis, and back."""
+        self._log = not self._log
+        self._rescale()
+
+    def action_smooth(self) -> None:
+        """Exponential means instead of the values, and back."""
+        self._smoothed = not self._smoothed
+        self._rescale()
+
+    def _rescale(self) -> None:
+        for chart in self._charts():
+            chart.set_scale(log=self._log and chart.id == "loss", smoothed=self._smoothed)
+
+    def action_view(self) -> None:
+        """Both charts, only the loss, only the accuracy."""
+        views = _VIEWS if self._room_for_both() else _VIEWS[1:]
+        at = views.index(self._view) if self._view in views else 0
+        self._view = views[(at + 1) % len(views)]
+        self._arrange()
+
+    def on_resize(self) -> None:
+        self._arrange()
+        self._show_figures()
+
+    def _room_for_both(self) -> bool:
+        return self.size.height >= 20 or self.size.width >= 110
+
+    def _arrange(self) -> None:
+        both = self._room_for_both() and self._view == "both"
+        shown = "loss" if self._view == "both" else self._view
+        for chart in self._charts():
+            chart.display = both or chart.id == shown
+
+    def action_move(self, columns: int) -> None:
+        """Move the crosshair by so many columns; it appears at the end of the curves."""
+        shown = [chart for chart in self._charts() if chart.display]
+        if not shown or self._monitor is None:
+            return
+        chart = shown[0]
+        end = max(series.end for series in self._monitor.series)
+        here = chart.cross if chart.cross is not None else end - min(columns, 0) * chart.step
+        self._point(min(end, max(0.0, here + columns * chart.step)))
+
+    def action_unpoint(self) -> None:
+        """Take the crosshair away."""
+        self._point(None)
+
+    def on_chart_pointed(self, message: Chart.Pointed) -> None:
+        self._point(message.x)
+
+    def _point(self, x: float | None) -> None:
+        for chart in self._charts():
+            chart.point(x)
+
+    def action_results(self) -> None:
+        """Look at what the model of this run gets right and wrong."""
+        self.app.action_show("results")  # type: ignore[attr-defined]

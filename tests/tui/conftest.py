@@ -1,0 +1,143 @@
+"""What the tests of the screens share: an app on a fixed clock, driven by keys, its picture compared as text.
+
+A test writes its scenario as an async function and hands it to `drive`:
+
+    def test_help_opens(drive, app, golden):
+        async def scenario(pilot):
+            await pilot.press("question_mark")
+            golden(pilot, "help-80x24")
+
+        drive(app(first="build"), scenario, (80, 24))
+
+`BIRDPLANE_GOLDEN=write` writes the golden texts anew instead of comparing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from birdplane.runs import Run
+from birdplane.tui.app import BirdplaneApp, open_draft
+from birdplane.tui.asking import Helper
+from birdplane.tui.settings import Settings
+from birdplane.tui.state import Cockpit, Draft
+
+#: The moment at which all tests of the screens play.
+NOW = 1_780_000_000.0
+SIZES = ((60, 16), (80, 24), (140, 45))
+_GOLDEN = Path(__file__).parent / "golden"
+_PATIENCE = 20.0
+
+
+@pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """Each of the three sizes of a terminal that the screens are made for."""
+    found: tuple[int, int] = request.param
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _fixed_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The clock stands still, in UTC; no settings of the person who runs the tests, no SSH, a UTF-8 locale."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR", "BIRDPLANE_RUNS", "LC_ALL", "LC_CTYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("BIRDPLANE_CONFIG", str(tmp_path / "no-settings.toml"))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """The folder of this test's runs."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def helper() -> Iterator[Helper]:
+    """The helper process that all tests share: started at the first question, as importing torch takes seconds."""
+    shared = Helper()
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def app(runs: Path, tiny_file: Path, helper: Helper) -> Callable[..., BirdplaneApp]:
+    """A function that makes an app: `app(first="train", run=run, draft="demo")`; the draft is the tiny pipeline."""
+
+    def make(first: str = "build", *, run: Run | None = None, draft: str | None = None) -> BirdplaneApp:
+        settings = Settings(refresh=30.0, animations=False)
+        opened = Draft(*open_draft(draft or tiny_file))
+        cockpit = Cockpit(runs, settings, opened, run)
+        cockpit.helper = helper
+        return BirdplaneApp(cockpit, first)
+
+    return make
+
+
+@pytest.fixture
+def drive() -> Callable[..., None]:
+    """`drive(app, scenario, size)`: run the app without a terminal and let the scenario press its keys."""
+
+    def run(
+        app: BirdplaneApp,
+        scenario: Callable[[Pilot[Any]], Awaitable[None]],
+        size: tuple[int, int] = (80, 24),
+    ) -> None:
+        async def play() -> None:
+            async with app.run_test(size=size) as pilot:
+                await pilot.pause()
+                await scenario(pilot)
+
+        asyncio.run(asyncio.wait_for(play(), 60))
+
+    return run
+
+
+@pytest.fixture
+def text_of() -> Callable[[Pilot[Any]], str]:
+    """`text_of(pilot)`: the screen as text, a line a row."""
+    return _text
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[None]]:
+    """`await until(pilot, condition)`: let the app go on until the condition holds; a string is waited for on it."""
+
+    async def wait(pilot: Pilot[Any], condition: Callable[[], bool] | str) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        holds = (lambda: condition in _text(pilot)) if isinstance(condition, str) else condition
+        while not holds():
+            assert time.monotonic() < deadline, f"waited in vain for {condition!r} on\n{_text(pilot)}"
+            await pilot.pause(0.01)
+        await pilot.pause()
+
+    return wait
+
+
+@pytest.fixture
+def golden() -> Callable[[Pilot[Any], str], None]:
+    """`golden(pilot, name)`: the screen's text is that of `golden/<name>.txt`."""
+
+    def compare(pilot: Pilot[Any], name: str) -> None:
+        path, text = _GOLDEN / f"{name}.txt", _text(pilot)
+        if os.environ.get("BIRDPLANE_GOLDEN") == "write":
+            path.write_text(text, encoding="utf-8")
+        expected = path.read_text(encoding="utf-8") if path.is_file() else ""
+        assert text == expected, f"{path} differs; BIRDPLANE_GOLDEN=write writes it anew\n{text}"
+
+    return compare
+
+
+def _text(pilot: Pilot[Any]) -> str:
+    lines = pilot.app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in line).rstrip() for line in lines).rstrip() + "\n"

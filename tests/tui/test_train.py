@@ -1,0 +1,3 @@
+"""The Train screen."""
+
+from __future__ import annotations
