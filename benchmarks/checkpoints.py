@@ -15,12 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import turns
-from turns import Report, Table
-
 from birdplane.events import Checkpoint, End, Start
 from birdplane.pipeline import Pipeline
 from birdplane.runs import Run
 from birdplane.training import train
+from turns import Report, Table
 
 RECIPES = ("book", "book-deep")
 

@@ -146,7 +146,7 @@ def main() -> None:
         folder = Path(name)
         size = {"train": 256, "epochs": 2} if asked.quick else {"train": 4096, "epochs": 60}
         (folder / "small.toml").write_text(_PIPELINE.format(**size), encoding="utf-8")
-        laps = turns.in_turns(runners(folder), asked.rounds)
+        laps = turns.in_turns(runners(folder), asked)
     facts = turns.facts(["torch", "rich"], rounds=str(asked.rounds))
     Report("display", [table(laps)], {"laps": laps}, facts).tell(asked)
 

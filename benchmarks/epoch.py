@@ -11,6 +11,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+
 import turns
 from loops import (
     Pictures,
@@ -121,7 +122,7 @@ def main() -> None:
     section = turns.dataset(asked, 256, 64) if asked.quick else turns.dataset(asked)
     pictures = load(section)
     taking_part, absent = runners(pictures)
-    laps = turns.in_turns(taking_part, asked.rounds)
+    laps = turns.in_turns(taking_part, asked)
     tables = [epochs_table(laps, pictures)]
     figures: dict[str, Any] = {"laps": laps}
     if absent:

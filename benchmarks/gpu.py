@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 import turns
 from loops import Pictures, birdplane, book, book_list, by_hand, load, products, tutorial
 from turns import Lap, Report, Runner, Spread, Table
@@ -52,7 +53,7 @@ def main() -> None:
         return
     section = turns.dataset(asked, 256, 64) if asked.quick else turns.dataset(asked)
     pictures = load(section, "cuda")
-    laps = turns.in_turns(runners(pictures), asked.rounds)
+    laps = turns.in_turns(runners(pictures), asked)
     data = f"{len(pictures):,}, {turns.pictures_in_words(asked)}"
     facts = turns.facts(["torch", "torchvision"], GPU=torch.cuda.get_device_name(), pictures=data)
     Report("gpu", [table(laps)], {"laps": laps}, facts).tell(asked)

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
-from turns import Lap, Runner
 
 from birdplane.assembly import build_splits
 from birdplane.events import Epoch
 from birdplane.pipeline import Pipeline
 from birdplane.training import train
+from turns import Lap, Runner
 
 BATCH = 64
 HIDDEN = 512
@@ -39,7 +39,7 @@ RATE = 1e-2
 class Pictures:
     """The training split: uint8 and normalized, with the statistics of each channel; and the device to use."""
 
-    images_NHWC: np.ndarray
+    pixels_NHWC: np.ndarray  # noqa: N815
     labels: list[int]
     mean: list[float]
     std: list[float]
@@ -56,7 +56,7 @@ class Pictures:
     @cached_property
     def normalized(self) -> tuple[Tensor, Tensor]:
         """All pictures (N, 3, 32, 32) as the transform leaves them, and their labels."""
-        images = torch.stack([self.transform(Image.fromarray(image)) for image in self.images_NHWC])
+        images = torch.stack([self.transform(Image.fromarray(image)) for image in self.pixels_NHWC])
         return images, torch.tensor(self.labels)
 
 
@@ -92,7 +92,7 @@ def document(section: dict[str, Any], **training: Any) -> dict[str, Any]:
 def net(pictures: Pictures) -> nn.Sequential:
     """Return the net that ends in log-softmax, with the weights of seed 0."""
     torch.manual_seed(0)
-    inputs = pictures.images_NHWC[0].size
+    inputs = pictures.pixels_NHWC[0].size
     layers = [nn.Flatten(), nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 2), nn.LogSoftmax(dim=1)]
     return nn.Sequential(*layers).to(pictures.device)
 
@@ -106,7 +106,7 @@ class _Transformed(Dataset[tuple[Tensor, int]]):
     def __init__(self, pictures: Pictures) -> None:
         self._pairs = [
             (Image.fromarray(image), label)
-            for image, label in zip(pictures.images_NHWC, pictures.labels, strict=True)
+            for image, label in zip(pictures.pixels_NHWC, pictures.labels, strict=True)
         ]
         self._transform = pictures.transform
 
@@ -122,7 +122,7 @@ class _TorchvisionStyle(Dataset[tuple[Tensor, int]]):
     """As torchvision's CIFAR10: a uint8 array; an item becomes a PIL image and is then transformed."""
 
     def __init__(self, pictures: Pictures) -> None:
-        self._data = pictures.images_NHWC
+        self._data = pictures.pixels_NHWC
         self._targets = pictures.labels
         self._transform = pictures.transform
 
@@ -231,14 +231,14 @@ def accuracy(section: dict[str, Any], precision: str, seed: int, epochs: int) ->
 # The peers. Each is imported where it is used; its data is the tutorial's dataset, or tensors made before.
 
 
-def lightning(pictures: Pictures, tensors: bool = False) -> Runner:
+def _lightning(pictures: Pictures, tensors: bool = False) -> Runner:
     """Lightning, with all that writes and draws switched off. Each turn goes on for one epoch."""
-    import lightning as L
+    import lightning
 
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
-    class Classifier(L.LightningModule):
+    class Classifier(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.model = net(pictures)
@@ -253,7 +253,7 @@ def lightning(pictures: Pictures, tensors: bool = False) -> Runner:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=RATE)
 
-    class Clock(L.Callback):
+    class Clock(lightning.Callback):
         def on_train_epoch_start(self, *_: Any) -> None:
             self.watch = _Watch(pictures.device).__enter__()
 
@@ -265,7 +265,7 @@ def lightning(pictures: Pictures, tensors: bool = False) -> Runner:
 
     def epoch() -> Lap:
         classifier.losses.clear()
-        trainer = L.Trainer(
+        trainer = lightning.Trainer(
             max_epochs=1,
             accelerator="gpu" if pictures.device.type == "cuda" else "cpu",
             devices=1,
@@ -281,7 +281,7 @@ def lightning(pictures: Pictures, tensors: bool = False) -> Runner:
     return epoch
 
 
-def skorch(pictures: Pictures, tensors: bool = False) -> Runner:
+def _skorch(pictures: Pictures, tensors: bool = False) -> Runner:
     """skorch, without a validation split and without the callback that prints. It times its epochs itself."""
     from skorch import NeuralNet
 
@@ -309,7 +309,7 @@ def skorch(pictures: Pictures, tensors: bool = False) -> Runner:
     return epoch
 
 
-def ignite(pictures: Pictures, tensors: bool = False) -> Runner:
+def _ignite(pictures: Pictures, tensors: bool = False) -> Runner:
     """ignite's supervised trainer, with nothing attached but the clock."""
     from ignite.engine import Events, create_supervised_trainer
 
@@ -338,7 +338,7 @@ def ignite(pictures: Pictures, tensors: bool = False) -> Runner:
     return epoch
 
 
-PEERS: dict[str, Callable[..., Runner]] = {"lightning": lightning, "skorch": skorch, "ignite": ignite}
+PEERS: dict[str, Callable[..., Runner]] = {"lightning": _lightning, "skorch": _skorch, "ignite": _ignite}
 
 
 def installed_peers() -> tuple[dict[str, Callable[..., Runner]], list[str]]:
@@ -356,7 +356,7 @@ def products(pictures: Pictures, dtype: torch.dtype) -> Runner:
     A step has three kinds: outputs of the layer, slope of its weights, and, in the second layer, slope of its
     inputs. They are computed at the step's own shapes and memory layouts, into tensors that are there already.
     """
-    inputs, device = pictures.images_NHWC[0].size, pictures.device
+    inputs, device = pictures.pixels_NHWC[0].size, pictures.device
     steps = -(-len(pictures) // BATCH)
 
     def ones(*shape: int) -> Tensor:
@@ -387,7 +387,7 @@ def products(pictures: Pictures, dtype: torch.dtype) -> Runner:
 
 def flop_of_an_epoch(pictures: Pictures) -> float:
     """Return the arithmetic of an epoch's matrix products, a product and a sum being two operations."""
-    inputs = pictures.images_NHWC[0].size
+    inputs = pictures.pixels_NHWC[0].size
     return float(len(pictures) * 2 * (2 * inputs * HIDDEN + 3 * HIDDEN * 2))
 
 

@@ -124,7 +124,7 @@ def main() -> None:
     asked = turns.parsed(turns.parser(__doc__, rounds=20))
     with TemporaryDirectory() as folder:
         programs = Programs(Path(folder))
-        laps = turns.in_turns(programs.runners(), asked.rounds)
+        laps = turns.in_turns(programs.runners(), asked)
         imports = programs.imports()
     facts = turns.facts(["typer", "rich", "pydantic"], rounds=str(asked.rounds))
     Report("startup", [table(laps, imports)], {"laps": laps, "imports": imports}, facts).tell(asked)

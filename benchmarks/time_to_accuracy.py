@@ -14,11 +14,10 @@ from statistics import mean, median
 from typing import Any
 
 import turns
-from turns import Report, Spread, Table
-
 from birdplane.events import Epoch
 from birdplane.pipeline import Pipeline
 from birdplane.training import train
+from turns import Report, Spread, Table
 
 YARDSTICK, YARDSTICK_EPOCHS = "book-conv", 100
 #: Of each recipe: runs, the accuracy that it is to reach, and the share of the yardstick that it may take.
@@ -96,7 +95,7 @@ def runs(asked: argparse.Namespace, recipe: str) -> int:
     return min(asked.rounds, RECIPES[recipe][0])
 
 
-def table(found: list[Result], yardstick: Yardstick, whole: tuple[float, float] | None) -> Table:
+def table(found: list[Result], yardstick: Yardstick, whole: tuple[float, float, int] | None) -> Table:
     made = Table(
         [
             "recipe",
@@ -124,14 +123,14 @@ def table(found: list[Result], yardstick: Yardstick, whole: tuple[float, float] 
     return made
 
 
-def _yardstick_in_words(yardstick: Yardstick, whole: tuple[float, float] | None) -> str:
+def _yardstick_in_words(yardstick: Yardstick, whole: tuple[float, float, int] | None) -> str:
     epoch = Spread.of(yardstick.seconds)
     told = (
         f"An epoch of {YARDSTICK} took {epoch.text()} s ({len(yardstick.seconds)} epochs, between the runs): "
         f"{YARDSTICK_EPOCHS * epoch.median:.0f} s for {YARDSTICK_EPOCHS}, extrapolated."
     )
     if whole:
-        told += f" All {YARDSTICK_EPOCHS} took {whole[0]:.0f} s and ended at {whole[1]:.4f}."
+        told += f" All {whole[2]} epochs in a row took {whole[0]:.0f} s and ended at {whole[1]:.4f}."
     return told
 
 
@@ -152,7 +151,8 @@ def main() -> None:
     whole = None
     if asked.all:
         turns.say(f"{YARDSTICK}, all of it")
-        whole = run(YARDSTICK, section, epochs=2 if asked.quick else YARDSTICK_EPOCHS)
+        count = 2 if asked.quick else YARDSTICK_EPOCHS
+        whole = (*run(YARDSTICK, section, epochs=count), count)
     yardstick = Yardstick(section, 1 if asked.quick else asked.book_epochs)
     found = results(asked, section, yardstick)
     figures = {"runs": [vars(result) | {"share": result.share} for result in found]}

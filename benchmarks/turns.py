@@ -33,15 +33,16 @@ class Lap(NamedTuple):
 Runner = Callable[[], Lap]
 
 
-def in_turns(runners: Mapping[str, Runner], rounds: int) -> dict[str, list[Lap]]:
-    """Let all take turns, `rounds` times after one to warm up; return the laps of each, round by round."""
+def in_turns(runners: Mapping[str, Runner], options: argparse.Namespace) -> dict[str, list[Lap]]:
+    """Let all take turns; return the laps of each, round by round, without those of the first that warms up."""
     laps: dict[str, list[Lap]] = {name: [] for name in runners}
-    for number in range(rounds + 1):
+    rounds, warm_up = options.rounds, not options.quick
+    for number in range(1 - warm_up, rounds + 1):
         for name, runner in runners.items():
             say(f"round {number} of {rounds}: {name}")
             laps[name].append(runner())
     say("")
-    return {name: taken[1:] for name, taken in laps.items()}
+    return {name: taken[warm_up:] for name, taken in laps.items()}
 
 
 def say(doing: str) -> None:
@@ -148,11 +149,11 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    units = [
-        flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in fields.get("flags", "").split()
-    ]
-    model = f"{fields.get('model name', platform.machine())} (family {fields.get('cpu family')}, model {fields.get('model')})"
-    return f"{model}{' with ' + ', '.join(units) if units else ''}"
+    flags = fields.get("flags", "").split()
+    units = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    model = fields.get("model name", platform.machine())
+    kind = f" (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else ""
+    return f"{model}{kind}{' with ' + ', '.join(units) if units else ''}"
 
 
 def _cores() -> int:

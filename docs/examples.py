@@ -422,7 +422,9 @@ def fragment_problems(block: Block) -> list[str]:
     if {"dataset", "model", "loss", "optimizer"} <= part.keys():
         whole = {}
     unknown = [key for key in part if key not in (*SECTIONS, "seed")]
-    return [f"no section {key}" for key in unknown] or [str(p) for p in Pipeline({**whole, **part}).problems()]
+    return [f"no section {key}" for key in unknown] or [
+        str(p) for p in Pipeline({**whole, **part}).problems()
+    ]
 
 
 def train_demo(folder: Path) -> tuple[Path, list[str]]:

@@ -113,7 +113,7 @@ def _parameters(parameters: Iterable[Parameter]) -> str:
 
 
 def _code(value: Any) -> str:
-    return "none" if value is None else f"`{_toml(value)}`"
+    return "nothing" if value is None else f"`{_toml(value)}`"
 
 
 def _toml(value: Any) -> str:

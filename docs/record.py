@@ -129,7 +129,9 @@ def draw(lines: list[Line], command: str) -> str:
         name = f"l{len(rules)}"
         gone = "" if line.end is None else f"{at(line.end):.2f}%{{visibility:hidden}}"
         frames = f"0%{{visibility:hidden}}{at(line.begin):.2f}%{{visibility:visible}}{gone}"
-        rules.append(f"@keyframes {name}{{{frames}}}.{name}{{animation:{name} {whole:.1f}s step-end infinite}}")
+        rules.append(
+            f"@keyframes {name}{{{frames}}}.{name}{{animation:{name} {whole:.1f}s step-end infinite}}"
+        )
         kind = name if line.end is None else f"{name} m"
         body.append(f'<g class="{kind}">{_cells(line.text, line.row + 1)}</g>')
     prompt = _text("$", 0, 0, _GREEN) + _text(command, 0, 2, _INK)
@@ -150,7 +152,7 @@ def draw(lines: list[Line], command: str) -> str:
             f"@media (prefers-reduced-motion:no-preference){{{''.join(rules)}}}</style>",
             f'<rect x=".5" y=".5" width="{width - 1:.0f}" height="{height - 1:.0f}" rx="9" fill="{_PAPER}" '
             f'stroke="{_FRAME}"/>{dots}',
-            '<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,\'DejaVu Sans Mono\',\'Liberation Mono\','
+            "<g font-family=\"ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Liberation Mono',"
             f'monospace" font-size="{_SIZE}">',
             prompt,
             *body,
@@ -185,8 +187,8 @@ def _cells(text: str, row: int) -> str:
             drawn.append(f'<rect x="{left:.1f}" y="{top}" {size} fill="{_GREEN}"/>')
             continue
         # Each word by itself, at its column: a font with other widths must not tear the table apart.
-        for words in re.finditer(r"\S+(?: \S+)*", piece[0]):
-            drawn.append(_text(words[0], row, piece.start() + words.start(), _INK))
+        words = re.finditer(r"\S+(?: \S+)*", piece[0])
+        drawn += [_text(word[0], row, piece.start() + word.start(), _INK) for word in words]
     return "".join(drawn)
 
 

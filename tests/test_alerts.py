@@ -47,7 +47,9 @@ def test_a_validation_loss_that_hardly_rises_is_not_called_overfitting() -> None
 
 
 def test_both_losses_rising_is_not_called_overfitting() -> None:
-    assert told([epoch(1, 0.5, 0.5), *(epoch(1 + n, 0.5 + 0.1 * n, 0.6 + 0.1 * n) for n in range(1, 10))]) == []
+    assert (
+        told([epoch(1, 0.5, 0.5), *(epoch(1 + n, 0.5 + 0.1 * n, 0.6 + 0.1 * n) for n in range(1, 10))]) == []
+    )
 
 
 def test_epochs_that_were_not_validated_are_passed_over() -> None:

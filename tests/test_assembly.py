@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from birdplane import BirdplaneError, Pipeline, UsageError
-from birdplane.assembly import Assembly, available_devices, build_splits, environment, pick_device, usable_precision
+from birdplane.assembly import (
+    Assembly,
+    available_devices,
+    build_splits,
+    environment,
+    pick_device,
+    usable_precision,
+)
 from birdplane.registry import Catalog
 
 Tiny = Callable[..., Pipeline]
@@ -251,4 +258,7 @@ def test_a_transform_that_does_not_fit_is_told_with_the_steps_key(tiny: Tiny) ->
 
 def test_parameters_that_a_component_refuses_itself_are_told_with_the_key(tiny: Tiny) -> None:
     message = message_of(tiny("transforms.1.mean=[0.5]"))
-    assert message == "tiny.toml: transforms.1: normalize: give both mean and std, or neither, to have them measured"
+    assert (
+        message
+        == "tiny.toml: transforms.1: normalize: give both mean and std, or neither, to have them measured"
+    )

@@ -16,7 +16,9 @@ def test_a_name_is_lower_case_words_joined_by_dashes(name: str) -> None:
     assert Model(name=name, target="m:f").name == name
 
 
-@pytest.mark.parametrize("name", ["", "Upper", "two words", "-a", "a-", "a--b", "a//b", "/a", "ä", "a\n", None, 3])
+@pytest.mark.parametrize(
+    "name", ["", "Upper", "two words", "-a", "a-", "a--b", "a//b", "/a", "ä", "a\n", None, 3]
+)
 def test_another_name_is_refused(name: object) -> None:
     with pytest.raises(ValueError, match="is not lower-case words joined by dashes"):
         Model(name=name, target="m:f")  # type: ignore[arg-type]
@@ -73,7 +75,13 @@ def test_outputs_may_be_given_as_text() -> None:
     )
 
 
-@pytest.mark.parametrize("make", [lambda: Model(name="m", target="m:f", output="scores"), lambda: Loss(name="l", target="m:f", accepts=())])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Model(name="m", target="m:f", output="scores"),
+        lambda: Loss(name="l", target="m:f", accepts=()),
+    ],
+)
 def test_an_unknown_output_and_a_loss_that_accepts_nothing_are_refused(make: object) -> None:
     with pytest.raises(ValueError):
         make()  # type: ignore[operator]
@@ -84,7 +92,9 @@ def test_a_model_yields_logits_and_a_loss_wants_them_unless_they_say_otherwise()
     assert Loss(name="l", target="m:f").accepts == (Output.LOGITS,)
 
 
-def test_a_recipe_is_a_file_in_a_package_or_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_is_a_file_in_a_package_or_a_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "with_recipes"
     (package / "deep").mkdir(parents=True)
     (package / "__init__.py").write_text("")

@@ -24,7 +24,9 @@ CPU = torch.device("cpu")
 class Plain(torch.utils.data.Dataset[Any]):
     """What anybody writes: PIL images and labels, and neither classes nor splits."""
 
-    def __init__(self, count: int = 20, size: tuple[int, int] = (6, 5), mode: str = "RGB", classes: int = 2) -> None:
+    def __init__(
+        self, count: int = 20, size: tuple[int, int] = (6, 5), mode: str = "RGB", classes: int = 2
+    ) -> None:
         self._count, self._shape, self._mode, self._classes = count, size, mode, classes
 
     def __len__(self) -> int:
@@ -58,7 +60,13 @@ def fixed_then_random(seed: int = 5) -> Chain:
 def batches(pictures: Pictures, chain: Chain | None = None, **options: Any) -> Batches:
     settings: dict[str, Any] = {"batch_size": 16, "seed": 5, "training": True, **options}
     layout = settings.pop("layout", Layout(CPU))
-    return Batches(pictures, fixed_then_random() if chain is None else chain, layout, settings.pop("batch_size"), **settings)
+    return Batches(
+        pictures,
+        fixed_then_random() if chain is None else chain,
+        layout,
+        settings.pop("batch_size"),
+        **settings,
+    )
 
 
 def collected(batches: Batches, epoch: int = 0, start: int = 0) -> list[tuple[Tensor, Tensor]]:
@@ -206,10 +214,14 @@ def test_evaluation_is_in_order_and_leaves_random_transforms_out(limit: int) -> 
 
 
 @pytest.mark.parametrize("limit", [2**31, 100])
-@pytest.mark.parametrize("chain", [fixed_then_random(), Chain([Step("transforms.0 (to-tensor)", ToTensor())], 0)])
+@pytest.mark.parametrize(
+    "chain", [fixed_then_random(), Chain([Step("transforms.0 (to-tensor)", ToTensor())], 0)]
+)
 def test_channels_last_changes_the_memory_layout_and_no_value(limit: int, chain: Chain) -> None:
     usual = collected(batches(sketches(), chain))
-    other = list(batches(sketches(), chain, layout=Layout(CPU, channels_last=True), memory_limit=limit).epoch())
+    other = list(
+        batches(sketches(), chain, layout=Layout(CPU, channels_last=True), memory_limit=limit).epoch()
+    )
     assert same(usual, other)
     assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in other)
     assert all(images.is_contiguous() for images, _ in usual)
@@ -285,12 +297,17 @@ def test_too_few_pictures_to_divide_are_told() -> None:
 
 
 def test_classes_come_from_the_dataset_or_else_from_its_labels() -> None:
-    assert split(lambda split: Sketches(split=split, train=8, test=8, size=8), True, 0, 0).classes == ("airplane", "bird")
+    assert split(lambda split: Sketches(split=split, train=8, test=8, size=8), True, 0, 0).classes == (
+        "airplane",
+        "bird",
+    )
     assert split(lambda: Plain(50, classes=3), False, 0, 0).classes == ("0", "1", "2")
 
 
 def test_a_dataset_with_one_class_is_told() -> None:
-    with pytest.raises(BirdplaneError, match=r"dataset: the labels are \[0\]: expected 0, 1, \.\.\. of two classes or more"):
+    with pytest.raises(
+        BirdplaneError, match=r"dataset: the labels are \[0\]: expected 0, 1, \.\.\. of two classes or more"
+    ):
         split(lambda: Plain(50, classes=1), False, 0, 0)
 
 
@@ -313,7 +330,8 @@ def grey(height: int, width: int) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("mode", "shape"), [("RGB", (3, 5, 6)), ("L", (1, 5, 6)), ("RGBA", (3, 5, 6)), ("P", (3, 5, 6)), ("CMYK", (3, 5, 6))]
+    ("mode", "shape"),
+    [("RGB", (3, 5, 6)), ("L", (1, 5, 6)), ("RGBA", (3, 5, 6)), ("P", (3, 5, 6)), ("CMYK", (3, 5, 6))],
 )
 def test_pictures_of_any_mode_become_colour_or_grey(mode: str, shape: tuple[int, int, int]) -> None:
     assert Pictures(Plain(4, mode=mode)).shape == shape
@@ -350,8 +368,14 @@ def test_a_dataset_that_decodes_many_at_once_is_asked_so() -> None:
         ((), "dataset: there are no pictures in it"),
         ((3,), r"dataset: item 0 is not \(picture, integer\) but int"),
         (((grey(4, 4), "cat"),), r"dataset: item 0 is not \(picture, integer\) but tuple"),
-        (((np.zeros((3, 4, 4), np.float32), 0),), r"dataset: picture 0 is ndarray of float32 \(3, 4, 4\): expected a PIL"),
-        (((np.zeros((4, 4), np.uint8), 0),), r"dataset: picture 0 is ndarray of uint8 \(4, 4\): expected a PIL image"),
+        (
+            ((np.zeros((3, 4, 4), np.float32), 0),),
+            r"dataset: picture 0 is ndarray of float32 \(3, 4, 4\): expected a PIL",
+        ),
+        (
+            ((np.zeros((4, 4), np.uint8), 0),),
+            r"dataset: picture 0 is ndarray of uint8 \(4, 4\): expected a PIL image",
+        ),
     ],
 )
 def test_what_is_no_labelled_picture_is_told_with_its_number(items: tuple[Any, ...], message: str) -> None:
@@ -362,7 +386,9 @@ def test_what_is_no_labelled_picture_is_told_with_its_number(items: tuple[Any, .
 @pytest.mark.parametrize(("limit", "workers"), [(2**31, 0), (10, 0), (10, 1)])
 def test_pictures_of_different_sizes_are_told_with_their_numbers(limit: int, workers: int) -> None:
     pictures = Pictures(Listed((grey(4, 4), 0), (grey(4, 4), 1), (grey(4, 5), 0)))
-    expected = "dataset: picture 2 is 5x4 with 1 channels, picture 0 is 4x4 with 1 channels: all must have one size"
+    expected = (
+        "dataset: picture 2 is 5x4 with 1 channels, picture 0 is 4x4 with 1 channels: all must have one size"
+    )
     with pytest.raises(BirdplaneError) as caught:
         collected(batches(pictures, Chain([], 0), memory_limit=limit, training=False, workers=workers))
     assert str(caught.value) == expected
@@ -425,9 +451,9 @@ def test_two_random_transforms_of_a_kind_do_not_draw_the_same() -> None:
         return images + torch.rand(len(images), 1, 1, 1, generator=generator)
 
     once = chain_of(Step("a", lambda i: i.float() * 0), Step("b", shift, random=True))((0, 0))
-    twice = chain_of(Step("a", lambda i: i.float() * 0), Step("b", shift, random=True), Step("c", shift, random=True))(
-        (0, 0)
-    )
+    twice = chain_of(
+        Step("a", lambda i: i.float() * 0), Step("b", shift, random=True), Step("c", shift, random=True)
+    )((0, 0))
     assert not torch.allclose(twice, 2 * once)
 
 
@@ -437,8 +463,14 @@ def test_two_random_transforms_of_a_kind_do_not_draw_the_same() -> None:
         (lambda images: 3, r"transforms\.1 \(odd\): expected 8 pictures \(N, C, H, W\) back, got int"),
         (lambda images: images[:2], r"transforms\.1 \(odd\): expected 8 pictures .* got \(2, 3, 8, 8\)"),
         (lambda images: images[0], r"transforms\.1 \(odd\): expected 8 pictures .* got \(3, 8, 8\)"),
-        (lambda images: images @ torch.ones(3, 3), r"transforms\.1 \(odd\): fails on a batch \(8, 3, 8, 8\): "),
-        (lambda: 3, r"transforms\.1 \(odd\): fails on a batch \(8, 3, 8, 8\): .*takes 0 positional arguments"),
+        (
+            lambda images: images @ torch.ones(3, 3),
+            r"transforms\.1 \(odd\): fails on a batch \(8, 3, 8, 8\): ",
+        ),
+        (
+            lambda: 3,
+            r"transforms\.1 \(odd\): fails on a batch \(8, 3, 8, 8\): .*takes 0 positional arguments",
+        ),
     ],
 )
 def test_a_transform_that_does_not_fit_is_told_with_its_key(step: Callable[..., Any], message: str) -> None:
@@ -449,7 +481,9 @@ def test_a_transform_that_does_not_fit_is_told_with_its_key(step: Callable[..., 
 def test_a_transform_of_single_pictures_that_leaves_different_shapes_is_told() -> None:
     sizes: Iterator[int] = iter(range(1, 100))
     odd = Step("transforms.0 (odd)", lambda image: torch.zeros(3, next(sizes), 2), per_sample=True)
-    with pytest.raises(BirdplaneError, match=r"transforms\.0 \(odd\): it leaves pictures of different shapes: \(3, 1, 2\)"):
+    with pytest.raises(
+        BirdplaneError, match=r"transforms\.0 \(odd\): it leaves pictures of different shapes: \(3, 1, 2\)"
+    ):
         chain_of(odd)()
 
 

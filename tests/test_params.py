@@ -125,15 +125,19 @@ def test_every_problem_is_told_each_under_its_key() -> None:
 
 def test_an_unknown_parameter_is_answered_with_the_nearest_and_all_that_there_are() -> None:
     sentence = message(hiden=[4])
-    assert sentence.startswith("hiden: model 'm' has no such parameter; did you mean 'hidden'? (allowed: count, ")
+    assert sentence.startswith(
+        "hiden: model 'm' has no such parameter; did you mean 'hidden'? (allowed: count, "
+    )
 
 
 def test_a_target_without_parameters_says_so() -> None:
-    assert Signature(lambda: None, frozenset(), "loss 'l'").problems({"a": 1}) == [("a", "loss 'l' has no parameters")]
+    assert Signature(lambda: None, frozenset(), "loss 'l'").problems({"a": 1}) == [
+        ("a", "loss 'l' has no parameters")
+    ]
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
-    assert message(count="a" * 1000).endswith('aaa...')
+    assert message(count="a" * 1000).endswith("aaa...")
     assert len(message(count="a" * 1000)) < 120
 
 
@@ -162,7 +166,9 @@ def test_a_parameter_without_a_default_is_required() -> None:
 
 
 def test_what_birdplane_supplies_is_no_parameter() -> None:
-    def model(*, input_shape: OnlyForTypeCheckers, num_classes: int, width: int = 4) -> OnlyForTypeCheckers: ...
+    def model(
+        *, input_shape: OnlyForTypeCheckers, num_classes: int, width: int = 4
+    ) -> OnlyForTypeCheckers: ...
 
     signature = Signature(model, frozenset({"input_shape", "num_classes", "split"}), "model 'm'")
     assert list(signature.parameters) == ["width"]
@@ -178,7 +184,9 @@ def test_a_name_that_exists_for_type_checkers_alone_does_not_hide_the_other_para
 def test_an_annotation_that_cannot_be_evaluated_is_told() -> None:
     def transform(*, size: OnlyForTypeCheckers = 3) -> None: ...
 
-    with pytest.raises(UsageError, match="transform 't': its annotations cannot be read: .*OnlyForTypeCheckers"):
+    with pytest.raises(
+        UsageError, match="transform 't': its annotations cannot be read: .*OnlyForTypeCheckers"
+    ):
         Signature(transform, frozenset(), "transform 't'")
 
 
@@ -190,7 +198,9 @@ def test_a_class_is_read_by_its_constructor() -> None:
     assert signature.problems({"pixels": -1}) == [("pixels", "should be greater than or equal to 0, not -1")]
 
 
-def test_a_dataclass_of_another_module_is_read_in_the_scope_of_that_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataclass_of_another_module_is_read_in_the_scope_of_that_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "elsewhere_defined.py").write_text(
         "from __future__ import annotations\n"
         "from dataclasses import dataclass\n"
@@ -241,10 +251,15 @@ def test_a_constraint_that_does_not_suit_its_type_is_the_components_fault_and_to
 def test_names_that_pydantic_keeps_for_itself_are_allowed() -> None:
     def model(*, model_path: str = "a", schema_: int = 1) -> None: ...
 
-    assert Signature(model, frozenset(), "m").validate({"model_path": "b"}) == {"model_path": "b", "schema_": 1}
+    assert Signature(model, frozenset(), "m").validate({"model_path": "b"}) == {
+        "model_path": "b",
+        "schema_": 1,
+    }
 
 
-@pytest.mark.parametrize("name", ["schema", "copy", "json", "dict", "validate", "model_config", "model_fields", "_hidden"])
+@pytest.mark.parametrize(
+    "name", ["schema", "copy", "json", "dict", "validate", "model_config", "model_fields", "_hidden"]
+)
 @pytest.mark.filterwarnings("error")
 def test_a_parameter_may_be_called_as_pydantics_own_methods_are(name: str) -> None:
     signature = Signature(_with_parameter(name), frozenset(), "m")
@@ -270,7 +285,11 @@ def test_a_form_is_told_help_choices_and_bounds() -> None:
     ) -> None: ...
 
     fields = Signature(model, frozenset(), "m").parameters
-    assert (fields["rate"].help, fields["rate"].minimum, fields["rate"].maximum) == ("How fast.", "> 0", "<= 2")
+    assert (fields["rate"].help, fields["rate"].minimum, fields["rate"].maximum) == (
+        "How fast.",
+        "> 0",
+        "<= 2",
+    )
     assert (fields["width"].help, fields["width"].minimum) == ("How wide.", ">= 3")
     assert fields["act"].choices == ("a", "b")
     assert fields["rate"].default == 0.1
@@ -299,9 +318,21 @@ def test_a_type_has_a_name_in_words(name: str, words: str) -> None:
     assert SIGNATURE.parameters[name].type_name == words
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3),
+    )
+)
 def test_whatever_is_given_is_taken_in_the_right_type_or_answered_in_one_line(value: Any) -> None:
-    for name, kind in {"count": int, "share": float, "flag": bool, "word": str, "hidden": list, "pair": tuple}.items():
+    for name, kind in {
+        "count": int,
+        "share": float,
+        "flag": bool,
+        "word": str,
+        "hidden": list,
+        "pair": tuple,
+    }.items():
         problems = SIGNATURE.problems({name: value})
         if problems:
             assert all("\n" not in sentence and len(sentence) < 300 for _, sentence in problems)

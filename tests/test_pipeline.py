@@ -77,7 +77,10 @@ def test_transforms_may_be_given_as_names() -> None:
 
 
 def test_a_document_of_paths_tuples_and_odd_text_survives_toml() -> None:
-    document = {"seed": 1, "dataset": {"use": "d", "path": Path("a b/ü"), "size": (3, 4), "text": 'a"\n\\b\x7f'}}
+    document = {
+        "seed": 1,
+        "dataset": {"use": "d", "path": Path("a b/ü"), "size": (3, 4), "text": 'a"\n\\b\x7f'},
+    }
     read = tomllib.loads(dump_toml(document))
     assert read["dataset"] == {"use": "d", "path": str(Path("a b/ü")), "size": [3, 4], "text": 'a"\n\\b\x7f'}
 
@@ -184,7 +187,10 @@ def test_the_seed_is_overridden_by_its_name(tiny: Tiny) -> None:
     ("assignment", "message"),
     [
         ("training.epochs", "--set training.epochs: expected key=value, such as training.epochs=3"),
-        ("epochs=3", "--set epochs: no such section; did you mean 'training.epochs'? (allowed: seed, dataset"),
+        (
+            "epochs=3",
+            "--set epochs: no such section; did you mean 'training.epochs'? (allowed: seed, dataset",
+        ),
         ("modle.use=x", "--set modle.use: no such section; did you mean 'model'? (allowed: "),
         ("transforms.9.mean=1", "--set transforms.9.mean: there are 2 transforms, counted from 0"),
         ("transforms.one.mean=1", "--set transforms.one.mean: there are 2 transforms, counted from 0"),
@@ -212,10 +218,16 @@ def test_a_sound_pipeline_has_none(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("assignment", "problem"),
     [
-        ("model.use=fully-conected", "model.use: no model is called 'fully-conected'; did you mean 'fully-connected'?"),
+        (
+            "model.use=fully-conected",
+            "model.use: no model is called 'fully-conected'; did you mean 'fully-connected'?",
+        ),
         ("loss.use=xent", "loss.use: no loss is called 'xent'"),
         ("model.use=3", "model.use: should name a model, not 3"),
-        ("model.hiden=[3]", "model.hiden: model 'fully-connected' has no such parameter; did you mean 'hidden'?"),
+        (
+            "model.hiden=[3]",
+            "model.hiden: model 'fully-connected' has no such parameter; did you mean 'hidden'?",
+        ),
         ("model.hidden=3", "model.hidden: should be a list, not 3"),
         ("model.hidden=[0]", "model.hidden[0]: should be greater than or equal to 1, not 0"),
         ("model.activation=tahn", "model.activation: should be 'tanh', "),
@@ -223,12 +235,18 @@ def test_a_sound_pipeline_has_none(tiny: Tiny) -> None:
         ("optimizer.lr=0", "optimizer.lr: should be greater than 0, not 0"),
         ("optimizer.lr=fast", 'optimizer.lr: should be a number, not "fast"'),
         ("transforms.1.mean=x", 'transforms.1.mean: should be a list, not "x"'),
-        ("transforms.0.use=to_tensor", "transforms.0.use: no transform is called 'to_tensor'; did you mean 'to-tensor'?"),
+        (
+            "transforms.0.use=to_tensor",
+            "transforms.0.use: no transform is called 'to_tensor'; did you mean 'to-tensor'?",
+        ),
         ("training.epochs=0", "training.epochs: should be greater than or equal to 1, not 0"),
         ("training.epochs=true", "training.epochs: should be an integer, not true"),
         ("training.epoch=1", "training.epoch: [training] has no such parameter; did you mean 'epochs'?"),
         ("training.holdout=1.0", "training.holdout: should be less than 1, not 1.0"),
-        ("training.precision=bfloat61", "training.precision: should be 'float32' or 'bfloat16', not \"bfloat61\"; did you mean"),
+        (
+            "training.precision=bfloat61",
+            "training.precision: should be 'float32' or 'bfloat16', not \"bfloat61\"; did you mean",
+        ),
         ("seed=-1", "seed: should be an integer from 0 to 2**63 - 1, not -1"),
         ("seed=true", "seed: should be an integer from 0 to 2**63 - 1, not True"),
         ("seed=x", "seed: should be an integer from 0 to 2**63 - 1, not 'x'"),
@@ -240,7 +258,9 @@ def test_a_sound_pipeline_has_none(tiny: Tiny) -> None:
         ("model.num_classes=3", "model.num_classes: model 'fully-connected' has no such parameter"),
     ],
 )
-def test_a_problem_is_told_with_its_key_and_what_is_allowed(tiny: Tiny, assignment: str, problem: str) -> None:
+def test_a_problem_is_told_with_its_key_and_what_is_allowed(
+    tiny: Tiny, assignment: str, problem: str
+) -> None:
     (found,) = problems(tiny(assignment))
     assert found.startswith(problem)
 
@@ -249,11 +269,15 @@ def test_a_problem_is_told_with_its_key_and_what_is_allowed(tiny: Tiny, assignme
 def test_a_missing_section_is_told(tiny: Tiny, section: str) -> None:
     document = tiny().document
     del document[section]
-    assert problems(Pipeline(document)) == [f"{section}: is missing: a pipeline needs a section [{section}] with `use`"]
+    assert problems(Pipeline(document)) == [
+        f"{section}: is missing: a pipeline needs a section [{section}] with `use`"
+    ]
 
 
 def test_a_section_without_use_is_told() -> None:
-    assert problems(Pipeline.from_toml(WHOLE.replace('use = "nll"', ""))) == ["loss.use: should name a loss, not None"]
+    assert problems(Pipeline.from_toml(WHOLE.replace('use = "nll"', ""))) == [
+        "loss.use: should name a loss, not None"
+    ]
 
 
 def test_an_unknown_section_is_told_with_the_nearest() -> None:
@@ -271,7 +295,10 @@ def test_all_problems_are_told_at_once_and_the_first_one_is_raised(tiny: Tiny) -
     assert len(wrong.problems()) == 3
     with pytest.raises(UsageError) as caught:
         wrong.require_sound()
-    assert str(caught.value) == "tiny.toml: model.hidden: should be a list, not 3 (and 2 more: `birdplane check`)"
+    assert (
+        str(caught.value)
+        == "tiny.toml: model.hidden: should be a list, not 3 (and 2 more: `birdplane check`)"
+    )
     with pytest.raises(UsageError):
         wrong.complete()
 
@@ -287,7 +314,9 @@ def test_all_problems_are_told_at_once_and_the_first_one_is_raised(tiny: Tiny) -
         ("mse", "softmax", "probabilities"),
     ],
 )
-def test_the_automatic_output_layer_is_what_the_loss_asks_for(tiny: Tiny, loss: str, layer: str, leaves: str) -> None:
+def test_the_automatic_output_layer_is_what_the_loss_asks_for(
+    tiny: Tiny, loss: str, layer: str, leaves: str
+) -> None:
     pipeline = tiny(f"loss.use={loss}")
     assert (pipeline.output_layer, pipeline.leaves()) == (layer, leaves)
     assert problems(pipeline) == []
@@ -299,7 +328,11 @@ def test_the_automatic_output_layer_is_what_the_loss_asks_for(tiny: Tiny, loss: 
         ("nll", "none", "the loss 'nll' wants log-probabilities, but is fed logits"),
         ("nll", "softmax", "the loss 'nll' wants log-probabilities, but is fed probabilities"),
         ("cross-entropy", "softmax", "the loss 'cross-entropy' wants logits, but is fed probabilities"),
-        ("cross-entropy", "log-softmax", "the loss 'cross-entropy' wants logits, but is fed log-probabilities"),
+        (
+            "cross-entropy",
+            "log-softmax",
+            "the loss 'cross-entropy' wants logits, but is fed log-probabilities",
+        ),
         ("mse", "none", "the loss 'mse' wants probabilities, but is fed logits"),
     ],
 )
@@ -319,7 +352,9 @@ def ending_in(output: str) -> Catalog:
 
 
 def test_an_output_layer_on_top_of_a_models_own_is_refused_with_a_mend_that_mends(tiny: Tiny) -> None:
-    wrong = tiny("model.use=own", "loss.use=nll", "output.use=softmax", catalog=ending_in("log-probabilities"))
+    wrong = tiny(
+        "model.use=own", "loss.use=nll", "output.use=softmax", catalog=ending_in("log-probabilities")
+    )
     (problem,) = wrong.problems()
     assert "the model 'own' yields log-probabilities itself: an output layer on top is wrong" in str(problem)
     assert problems(wrong.override([problem.mend])) == []
@@ -340,7 +375,9 @@ def test_a_component_that_cannot_be_loaded_is_a_problem_not_a_crash(tiny: Tiny) 
     models = Catalog()
     models["model"].register("gone", "no_such_module_here:net")
     (found,) = problems(tiny("model.use=gone", catalog=models))
-    assert found.startswith("model.use: model 'gone': cannot load 'no_such_module_here:net': ModuleNotFoundError")
+    assert found.startswith(
+        "model.use: model 'gone': cannot load 'no_such_module_here:net': ModuleNotFoundError"
+    )
 
 
 def test_a_component_whose_signature_cannot_be_read_is_a_problem_not_a_crash(tiny: Tiny) -> None:

@@ -23,7 +23,10 @@ def birdplane_components():
 """
 #: What a plugin can do wrong, and how that is told.
 BROKEN = {
-    "raises": ("import no_such_package_at_all", "ModuleNotFoundError: No module named 'no_such_package_at_all'"),
+    "raises": (
+        "import no_such_package_at_all",
+        "ModuleNotFoundError: No module named 'no_such_package_at_all'",
+    ),
     "leaves": ("raise SystemExit('bye')", "SystemExit: bye"),
     "has-no-syntax": ("def (", "SyntaxError: invalid syntax"),
     "hook-raises": (
@@ -218,7 +221,9 @@ def test_a_foreign_distribution_cannot_take_the_name_of_birdplanes_own_plugin(
 def test_a_plugin_that_brings_only_a_hook_is_ok(
     load: Callable[..., Plugins], write_plugin: Write, site: Path
 ) -> None:
-    write_plugin(site, "tracker", "from birdplane import hookimpl\n@hookimpl\ndef birdplane_event(run, event): ...\n")
+    write_plugin(
+        site, "tracker", "from birdplane import hookimpl\n@hookimpl\ndef birdplane_event(run, event): ...\n"
+    )
     plugins = load()
     assert named(plugins, "tracker").hooks == ("birdplane_event",)
     assert plugins.implementing("birdplane_event")
@@ -251,7 +256,9 @@ def test_an_installed_distribution_is_found_and_a_broken_one_breaks_no_command(
         "print(json.dumps([{p.name: p.status for p in installed().found}, transforms.names()]))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(site), "BIRDPLANE_DISABLE_PLUGINS": "off"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
     statuses, names = json.loads(done.stdout)
     assert statuses == {"builtin": "ok", "looks": "ok", "a-wreck": "broken", "off": "disabled"}
     assert "looks/invert" in names

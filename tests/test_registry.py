@@ -15,7 +15,9 @@ from birdplane.plugins import Plugin, Plugins, load_plugins
 from birdplane.registry import Catalog, Registry
 
 
-def tiny(*, input_shape: tuple[int, ...], num_classes: int, width: Annotated[int, Ge(1)] = 2) -> tuple[Any, ...]:
+def tiny(
+    *, input_shape: tuple[int, ...], num_classes: int, width: Annotated[int, Ge(1)] = 2
+) -> tuple[Any, ...]:
     return input_shape, num_classes, width
 
 
@@ -34,7 +36,13 @@ FARM = plugin("farm", Model(name="zebra", target=tiny), Model(name="deep/cow", t
 
 
 def test_bare_names_belong_to_birdplane_and_others_are_called_after_their_plugin() -> None:
-    assert registry("model", OWN, ZOO, FARM).names() == ["net", "zoo-one/net", "zoo-one/zebra", "farm/zebra", "farm/deep/cow"]
+    assert registry("model", OWN, ZOO, FARM).names() == [
+        "net",
+        "zoo-one/net",
+        "zoo-one/zebra",
+        "farm/zebra",
+        "farm/deep/cow",
+    ]
 
 
 def test_a_registry_holds_one_kind_alone() -> None:
@@ -69,7 +77,9 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
 
 
 def test_a_wrong_name_is_answered_with_the_plugins_that_did_not_load() -> None:
-    with pytest.raises(UsageError, match=r"no model is called 'x' \(not loaded: wreck; see `birdplane list-plugins`\)"):
+    with pytest.raises(
+        UsageError, match=r"no model is called 'x' \(not loaded: wreck; see `birdplane list-plugins`\)"
+    ):
         registry("model", OWN, plugin("wreck", status="broken")).get("x")
 
 
@@ -94,7 +104,9 @@ def test_a_component_is_registered_by_a_call_or_as_a_decorator() -> None:
 
 def test_a_name_that_is_taken_is_refused_with_who_has_it() -> None:
     models = registry("model", OWN)
-    with pytest.raises(UsageError, match="the model 'net' is there already, from somebodys 1.0|from birdplane 1.0"):
+    with pytest.raises(
+        UsageError, match="the model 'net' is there already, from somebodys 1.0|from birdplane 1.0"
+    ):
         models.register("net", tiny)
     models.register("mine", tiny)
     with pytest.raises(UsageError, match="the model 'mine' is there already, from python"):
@@ -160,4 +172,6 @@ def test_a_component_that_cannot_be_loaded_is_told_when_it_is_used() -> None:
 
 
 def test_a_registry_is_listed_without_loading_a_target(tmp_path: Path) -> None:
-    assert [entry.name for entry in registry("model", plugin("p", Model(name="m", target="no_such:f")))] == ["p/m"]
+    assert [entry.name for entry in registry("model", plugin("p", Model(name="m", target="no_such:f")))] == [
+        "p/m"
+    ]

@@ -10,7 +10,8 @@ What makes it quick, and where that comes from:
 - Convolution, max-pooling, batch norm, GELU, in this order, and convolutions that begin as the identity
   (airbench, after Zagoruyko and Komodakis, 2017, "DiracNets").
 - A picture and its mirror image are judged together where predictions are made (airbench).
-- Narrow layers and many epochs rather than wide ones and few: measured, not argued.
+- Narrow layers and more epochs, rather than wide layers and fewer, in the same time.
+- The recipes' optimizer, Muon: see `muon.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Swift(nn.Module):
     Args:
         input_shape: (channels, height, width) of the pictures, at least 8x8 pixels.
         num_classes: how many logits.
-        widths: channels of each stage; each stage but the first halves the size, as the patches have already.
+        widths: channels of each stage; each halves the size while it can, as the patches have already.
         depths: convolutions of each stage.
         patterns: patterns of patches that are kept, the most frequent first; each gives two channels.
         mirror: outside training, average with the mirrored picture's logits: where left and right are alike.

@@ -6,6 +6,7 @@ import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
+from birdplane.errors import BirdplaneError
 from birdplane.pipeline import Pipeline
 
 
@@ -37,5 +38,8 @@ def missing(pipeline: Pipeline) -> Missing | None:
         return None
     values = registry.signature(choice.use).validate(choice.parameters)
     taken = inspect.signature(tell).parameters
-    told = tell(**{name: value for name, value in values.items() if name in taken})
+    try:
+        told = tell(**{name: value for name, value in values.items() if name in taken})
+    except BirdplaneError as error:
+        raise type(error)(f"{pipeline.source}: dataset: {error}") from error
     return None if told.ready else Missing(Path(told.place), told.size)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from birdplane.assembly import Assembly, build_splits, pick_device, usable_precision
 from birdplane.data import MIB, Pictures, Splits
 from birdplane.errors import BirdplaneError, UsageError
+from birdplane.optimization import Optimization, Position
 from birdplane.pipeline import Pipeline
 
 _SAMPLE = 2  # pictures in the batch that is tried: batch norm and the like need more than one
@@ -85,6 +86,8 @@ def rehearse(pipeline: Pipeline, splits: Splits | None = None) -> Rehearsal:
         BirdplaneError: the data is missing or damaged.
     """
     pipeline.require_sound()
+    # Compiling takes minutes, and says nothing about whether the parts fit.
+    pipeline = pipeline.override(["training.compile=false"])
     with _misfits(pipeline):
         device = pick_device(pipeline.training.device)
     precision, excuse = usable_precision(pipeline.training.precision, device)
@@ -121,7 +124,9 @@ def _rehearse(
         stages=(*stages, *_ends(assembly, pipeline)),
         layers=tuple(watched.layers),
         parameters=assembly.parameter_count(),
-        memory=_memory(assembly, splits, watched.bytes_a_picture * settings.batch_size),
+        memory=_memory(
+            assembly, splits, (trained, trained_labels), watched.bytes_a_picture * settings.batch_size
+        ),
         device=str(device),
         precision=precision,
         notes=tuple(notes),
@@ -203,7 +208,7 @@ def _watching(model: nn.Module) -> Iterator[_Watched]:
             hook.remove()
 
 
-def _memory(assembly: Assembly, splits: Splits, activations: int) -> Memory:
+def _memory(assembly: Assembly, splits: Splits, batch: tuple[Tensor, Tensor], activations: int) -> Memory:
     parameters = list(assembly.model.parameters())
     learned = [parameter for parameter in parameters if parameter.requires_grad]
     weights = sum(tensor.nbytes for tensor in assembly.model.state_dict().values())
@@ -212,7 +217,7 @@ def _memory(assembly: Assembly, splits: Splits, activations: int) -> Memory:
         pictures=sum(_kept(assembly, pictures) for pictures in (splits.train, splits.validation)),
         weights=weights,
         gradients=sum(parameter.nbytes for parameter in learned),
-        optimizer=_optimizer_state(assembly, learned),
+        optimizer=_optimizer_state(assembly, batch),
         copies=copies * weights,
         activations=activations,
     )
@@ -230,25 +235,18 @@ def _kept(assembly: Assembly, pictures: Pictures) -> int:
     return pictures.nbytes + (prepared if prepared <= 4 * limit else 0)
 
 
-def _optimizer_state(assembly: Assembly, learned: list[nn.Parameter]) -> int:
-    """Return the bytes that the optimizer keeps after a step: known only once it has made one."""
-    pipeline = assembly.pipeline
-    choice, schedule = pipeline.choice("optimizer"), pipeline.choice("schedule")
-    if not learned:
-        raise UsageError("model: it has no parameters to learn")
+def _optimizer_state(assembly: Assembly, batch: tuple[Tensor, Tensor]) -> int:
+    """Take a step, which is thrown away, and return the bytes that the optimizer keeps after it."""
+    cuda = [assembly.device] if assembly.device.type == "cuda" else []
     try:
-        optimizer = pipeline.catalog["optimizer"].create(choice.use, **choice.parameters, params=learned)
-        pipeline.catalog["schedule"].create(schedule.use, **schedule.parameters, total_steps=1)(0)
-        for parameter in learned:
-            parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    except BirdplaneError:
-        raise
-    except Exception as error:
+        with torch.random.fork_rng(devices=cuda):
+            optimization = Optimization(assembly, total_steps=1)
+            assembly.model.train()
+            optimization.step(*batch, Position())
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         words = " ".join(str(error).split())
-        raise UsageError(f"optimizer: {choice.use!r} fails: {type(error).__name__}: {words}") from error
-    states = (value for state in optimizer.state.values() for value in state.values())
+        raise UsageError(f"training: a step fails: {type(error).__name__}: {words}") from error
+    states = (value for state in optimization.optimizer.state.values() for value in state.values())
     return sum(value.nbytes for value in states if isinstance(value, Tensor))
 
 

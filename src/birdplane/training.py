@@ -184,7 +184,7 @@ class Trainer:
                     complained.add(name)
                     reason = f"the plugin {name!r} failed on an event: {type(error).__name__}: {error}"
                     alert = self._alert("plugin", reason)
-                    if self.run is not None:
+                    if self.run is not None and not isinstance(event, End):  # which is the last line of a run
                         self.run.append(alert)
                     yield alert
 

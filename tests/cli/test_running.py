@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -155,3 +157,43 @@ class TestPause:
         assert first.code == second.code == 0
         assert "birdplane resume one" in first.out
         assert "paused already" in second.out
+
+
+def test_a_run_in_another_process_pauses_and_stops(
+    birdplane: Birdplane, tiny_run: Run, tmp_path: Path
+) -> None:
+    pipeline = tmp_path / "endless.toml"
+    pipeline.write_text(tiny_run.pipeline_toml().replace("epochs = 3", "epochs = 1000000"))
+    program = "from birdplane.cli import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "train",
+        pipeline,
+        "--run",
+        "live",
+        "--runs",
+        tmp_path,
+        "--plain",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_for_an_epoch(tmp_path / "live")
+            paused = birdplane("pause", "live", "--runs", tmp_path)
+            state = Run(tmp_path / "live").status().state
+            stopped = birdplane("stop", "live", "--runs", tmp_path)
+            process.wait(30)
+        finally:
+            process.kill()
+    assert (paused.code, state) == (0, "paused")
+    assert stopped.code == 0
+    assert stopped.out.startswith("live: stopped")
+    assert Run(tmp_path / "live").status().state == "stopped"
+
+
+def _wait_for_an_epoch(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (folder.is_dir() and Run(folder).summary().epoch):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -15,6 +15,7 @@ A test writes its scenario as an async function and hands it to `drive`:
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,6 +25,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from birdplane.events import Alert, Checkpoint, End, Epoch, Event, Progress, Start
 from birdplane.runs import Run
 from birdplane.tui.app import BirdplaneApp, open_draft
 from birdplane.tui.asking import Helper
@@ -68,6 +70,79 @@ def helper() -> Iterator[Helper]:
     shared = Helper()
     yield shared
     shared.close()
+
+
+@pytest.fixture
+def written_run(runs: Path) -> Callable[..., Run]:
+    """A function that writes a run as training would have left it, ten minutes ago, without training.
+
+    `written_run("demo-1", epochs=8, done=5, ended="stopped", toml=...)`; without `ended` it looks crashed, unless
+    the test holds its lock.
+    """
+
+    def write(
+        name: str = "demo-1",
+        *,
+        epochs: int = 8,
+        done: float | None = None,
+        ended: str = "",
+        reason: str = "",
+        toml: str = 'seed = 0\n[dataset]\nuse = "sketches"\n',
+        rate: float = 1.0,
+    ) -> Run:
+        run = Run.create(runs, name, pipeline_toml=toml)
+        for event in story(epochs, epochs if done is None else done, rate):
+            run.append(event)
+        if ended:
+            run.append(End(time=NOW - 1, epoch=epochs, step=1, status=ended, reason=reason))
+        run.close()
+        os.utime(run.path / "events.jsonl", (NOW - 1, NOW - 1))
+        return run
+
+    return write
+
+
+def story(epochs: int, done: float, rate: float = 1.0) -> Iterator[Event]:
+    """Yield what training tells of `done` epochs of 50 steps, two seconds each; `rate` says how fast it learns."""
+    facts = {"device": "cpu", "precision": "float32", "parameters": 38386, "classes": ["airplane", "bird"]}
+    yield Start(time=NOW - 600, epoch=0, step=0, epochs=epochs, steps_per_epoch=50, facts=facts)
+    for step in range(5, int(done * 50) + 1, 5):
+        at = step / 50
+        loss = 0.05 + 0.65 * math.exp(-rate * at) + 0.02 * math.sin(step)
+        moment: dict[str, Any] = {"time": NOW - 600 + 2 * at, "epoch": (step - 1) // 50 + 1, "step": step}
+        yield Progress(
+            **moment,
+            count=5,
+            mean=loss,
+            min=0.9 * loss,
+            max=1.1 * loss,
+            last=loss,
+            accuracy=1 - 0.6 * loss,
+            learning_rate=0.01,
+            samples_per_second=1600,
+            wait=0.02,
+        )
+        if step % 50 == 0:
+            held_out = 0.15 + 0.5 * math.exp(-rate * at)
+            yield Epoch(
+                **moment,
+                train_loss=loss,
+                train_accuracy=1 - 0.6 * loss,
+                validation_loss=held_out,
+                validation_accuracy=1 - held_out / 2,
+                train_seconds=1.8,
+                validation_seconds=0.2,
+                best_accuracy=1 - held_out / 2,
+            )
+            yield Checkpoint(**moment, path=f"checkpoints/{step}", best=True, seconds=0.1)
+    if done >= 5:
+        yield Alert(
+            time=NOW - 590,
+            epoch=5,
+            step=250,
+            kind="spike",
+            message="the training loss jumped from 0.1 to 0.5",
+        )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,6 @@ from birdplane.answers.looking import Split, decoded, side_of, thumbnails
 from birdplane.data import Pictures
 from birdplane.inspection import TrainedModel, read_picture
 from birdplane.runs import Run
-
-_SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,16 @@ class _Judged:
         }
 
 
-def evaluate(desk: Desk, *, run: str) -> dict[str, Any]:
+def evaluate(desk: Desk, *, run: str, splits: Sequence[Split] = ("train", "validation")) -> dict[str, Any]:
     """The scores of a run's best weights.
 
     Returns:
-        `classes`; `step`, that of the checkpoint; `splits`: for `train` and `validation`, `count`, `loss`, `accuracy`
+        `classes`; `step`, that of the checkpoint; `splits`: for each that was asked for, `count`, `loss`, `accuracy`
         and `confusion[true][predicted]`.
     """
     model, key = _opened(desk, run)
-    splits = {split: _judged(desk, model, key, split).told() for split in _SPLITS}
-    return {"classes": list(model.classes), "step": key[1], "splits": splits}
+    scores = {split: _judged(desk, model, key, split).told() for split in splits}
+    return {"classes": list(model.classes), "step": key[1], "splits": scores}
 
 
 def examples(

@@ -87,7 +87,7 @@ def _mention_broken() -> None:
 
 
 # The commands register themselves with `app`.
-from birdplane.cli import catalog, doctor, inspecting, running, training  # noqa: E402, F401
+from birdplane.cli import catalog, cockpit, doctor, inspecting, running, training  # noqa: E402, F401
 
 
 def main() -> None:
@@ -98,8 +98,10 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a file's name that the terminal cannot show is no failure
     _disable(_named_to_disable(sys.argv[1:]))
-    _add_plugin_commands()
     try:
+        if cockpit.opened_quickly(sys.argv[1:]):
+            return
+        _add_plugin_commands()
         app()
     except BirdplaneError as error:
         _fail(error, str(error), error.exit_code)

@@ -65,6 +65,7 @@ class Table:
         self._began = time.monotonic()
         self._drawn = 0.0
         self._best: Epoch | None = None
+        self._short_epochs = False
 
     def show(self, event: Event) -> None:
         if isinstance(event, Start):
@@ -72,7 +73,8 @@ class Table:
         elif isinstance(event, Progress):
             self._moving(self._progress(event))
         elif isinstance(event, Heartbeat):
-            self._moving(f"  {event.state} ...", now=True)
+            # Told at once, unless epochs are so short that it would but flicker.
+            self._moving(f"  {event.state} ...", now=not self._short_epochs)
         elif isinstance(event, Epoch):
             self._on_epoch(event)
         elif isinstance(event, Alert):
@@ -103,6 +105,7 @@ class Table:
         self._line("epoch   train loss  accuracy   validation loss  accuracy      time")
 
     def _on_epoch(self, event: Epoch) -> None:
+        self._short_epochs = event.train_seconds + event.validation_seconds < 0.5
         best = self._best
         if event.validation_accuracy is not None and (
             best is None or event.validation_accuracy > (best.validation_accuracy or 0)
@@ -133,12 +136,11 @@ class Table:
         left = (start.epochs * start.steps_per_epoch - event.step) * (time.monotonic() - self._began)
         left /= max(event.step - start.step, 1)
         waiting = f"  {event.wait:.0%} waiting for data" if event.wait > 0.2 else ""
-        return (
-            f"{event.epoch:5d}   {self._bar(within / start.steps_per_epoch)}  loss {event.mean:.4f}  "
-            f"{event.samples_per_second:,.0f} pictures/s  {duration(left)} left{waiting}"
-        )
+        figures = f"  loss {event.mean:.4f}  {event.samples_per_second:,.0f} pictures/s  {duration(left)} left{waiting}"
+        width = max(4, min(22, shutil.get_terminal_size().columns - 1 - 8 - len(figures)))
+        return f"{event.epoch:5d}   {self._bar(within / start.steps_per_epoch, width)}{figures}"
 
-    def _bar(self, share: float, width: int = 22) -> str:
+    def _bar(self, share: float, width: int) -> str:
         if not self._unicode:
             return ("#" * round(share * width)).ljust(width, ".")
         full, part = divmod(round(share * width * 8), 8)

@@ -10,7 +10,7 @@ import typer
 
 from birdplane.cli import app
 from birdplane.cli.options import Json, RunName, Runs
-from birdplane.cli.screen import duration, percent, print_json, print_table
+from birdplane.cli.screen import duration, percent, plain, print_json, print_table
 from birdplane.errors import BirdplaneError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def stop(run: RunName, runs: Runs = None, timeout: Timeout = 60.0) -> None:
     if status.live:
         print(f"{found.name}: asked to stop")
     else:
-        print(f"{found.name}: {_told(status)}")
+        print(plain(f"{found.name}: {_told(status)}"))
 
 
 @app.command()

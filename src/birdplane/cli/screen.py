@@ -10,7 +10,7 @@ import textwrap
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from birdplane import reporting
@@ -156,14 +156,17 @@ class _Bar:
             self.clear()
         elif now - self._began > 0.5 and now - self._drawn > 0.1:
             self._drawn, self._visible = now, True
-            sys.stderr.write(f"\r\x1b[K{plain(title)}  {_amount(done, total, unit, now - self._began)}")
-            sys.stderr.flush()
+            self._write(f"\r\x1b[K{plain(title)}  {_amount(done, total, unit, now - self._began)}")
 
     def clear(self) -> None:
         if self._visible:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            self._write("\r\x1b[K")
             self._visible = False
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # a terminal that was closed does not end what is being prepared
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def _amount(done: int, total: int | None, unit: str, seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time
@@ -59,7 +60,9 @@ def train(
         _announce_import(json)
         from birdplane.training import train
 
-        trained = _follow(train(chosen, run, signals := _Signals(run)), run, signals, plain=plain, json=json)
+        trained = _follow(
+            train(chosen, run, signals := _Signals(run)), run, runs, signals, plain=plain, json=json
+        )
     except BaseException:
         _forget_if_nothing_happened(run)
         raise
@@ -91,7 +94,7 @@ def resume(
     from birdplane.training import resume
 
     trainer = resume(opened, signals := _Signals(opened))
-    if _follow(trainer, opened, signals, plain=plain, json=json) and not json:
+    if _follow(trainer, opened, runs, signals, plain=plain, json=json) and not json:
         _suggest(opened, runs)
 
 
@@ -171,7 +174,9 @@ def _announce_import(json: bool) -> None:
         sys.stdout.flush()
 
 
-def _follow(trainer: Trainer, run: Run, signals: _Signals, *, plain: bool, json: bool) -> bool:
+def _follow(
+    trainer: Trainer, run: Run, runs: Path | None, signals: _Signals, *, plain: bool, json: bool
+) -> bool:
     """Train to the end and draw it; return whether it is done, not stopped.
 
     Raises:
@@ -189,9 +194,9 @@ def _follow(trainer: Trainer, run: Run, signals: _Signals, *, plain: bool, json:
                 status = getattr(event, "status", status)
     finally:
         shown.close()
-    if signals.received is not None:
+    if signals.received is not None and status != "done":
         if not json:
-            typer.echo(f"go on with: birdplane resume {run.name}")
+            typer.echo(f"go on with: birdplane resume {run.name}{_where(runs)}")
         raise typer.Exit(128 + signals.received)
     return status == "done"
 
@@ -206,8 +211,13 @@ def _forget_if_nothing_happened(run: Run) -> None:
         shutil.rmtree(run.path, ignore_errors=True)
 
 
+def _where(runs: Path | None) -> str:
+    """Return the option by which another command finds the run too."""
+    return f" --runs {shlex.quote(str(runs))}" if runs else ""
+
+
 def _suggest(run: Run, runs: Path | None) -> None:
-    where = f" --runs {runs}" if runs else ""
+    where = _where(runs)
     typer.echo(f"the run is in {run.path}; next:")
     typer.echo(f"  birdplane evaluate {run.name}{where}         where it is right and wrong")
     typer.echo(f"  birdplane predict {run.name}{where} IMAGE    what it sees in a picture of yours")

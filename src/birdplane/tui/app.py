@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
+import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import App
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from birdplane.tui.state import Cockpit
+from birdplane.errors import BirdplaneError, UsageError, nearest
+from birdplane.tui.ascii import AsciiFilter, ascii_only
+from birdplane.tui.bar import LEAST_HEIGHT, LEAST_WIDTH, TopBar
+
+if TYPE_CHECKING:
+    from birdplane.tui.state import Cockpit
 
 #: The screens, in the order of their keys 1 to 5.
 SCREENS = ("build", "train", "data", "results", "runs")
@@ -33,9 +44,12 @@ class BirdplaneApp(App[str]):
     """The cockpit. `run()` returns a line for the terminal that is left behind, or None.
 
     Args:
-        cockpit: the state that the screens share, reached as `self.app.cockpit`.
+        cockpit: the state that the screens share, reached as `self.app.cockpit`; or what makes it, called after
+            the first paint: what it imports takes longer than Textual itself.
         first: the screen to begin with.
     """
+
+    cockpit: Cockpit
 
     CSS_PATH: ClassVar[str] = "app.tcss"
     TITLE = "birdplane"
@@ -49,53 +63,143 @@ class BirdplaneApp(App[str]):
         Binding("q", "leave", "Leave", id="leave"),
     ]
 
-    def __init__(self, cockpit: Cockpit, first: str = "build") -> None:
+    def __init__(self, cockpit: Cockpit | Callable[[], Cockpit], first: str = "build") -> None:
         super().__init__()
-        self.cockpit = cockpit
+        #: What kept the cockpit from being made.
+        self.trouble: BirdplaneError | None = None
         self._first = first
+        self._make: Callable[[], Cockpit] | None = None
+        self.ascii_only = ascii_only()
+        if self.ascii_only:
+            self._filters.append(AsciiFilter())
+        if callable(cockpit):
+            self._make = cockpit
+        else:
+            self._take(cockpit)
+
+    def _take(self, cockpit: Cockpit) -> None:
+        self.cockpit = cockpit
         settings = cockpit.settings
         self.set_keymap(settings.keys)
         self.animation_level = "full" if settings.animations else "none"
-        if settings.theme in self.available_themes:
-            self.theme = settings.theme
+        self.theme = self._known_theme(settings.theme) or self.theme
+
+    def compose(self) -> ComposeResult:
+        # What is painted first, until the first screen is there.
+        yield TopBar(self._first.capitalize())
+
+    def _known_theme(self, name: str) -> str:
+        if name and name not in self.available_themes:
+            hint = nearest(name, self.available_themes)
+            allowed = ", ".join(sorted(self.available_themes))
+            raise UsageError(f"the settings: theme: there is no {name!r}{hint} (allowed: {allowed})")
+        return name
 
     def on_mount(self) -> None:
-        self.switch_mode(self._first)
+        self._leave_on_signals()
+        self.call_after_refresh(self._open)
+
+    def _open(self) -> None:
+        try:
+            if self._make is not None:
+                self._take(self._make())
+        except BirdplaneError as error:
+            self.trouble = error
+            self.exit()
+        else:
+            self.action_show(self._first)
+
+    def _leave_on_signals(self) -> None:
+        """Give the terminal back as it was when the program is ended from outside."""
+        for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
+            number = getattr(signal, name, None)
+            # Not on Windows, and not where the program runs beside the main thread.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                if number is not None:
+                    asyncio.get_running_loop().add_signal_handler(number, partial(self._end, code))
+
+    def _end(self, code: int) -> None:
+        self.exit(return_code=code)
+        # A terminal that is gone takes no farewell: then without.
+        asyncio.get_running_loop().call_later(2.0, os._exit, code)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """Where there is room for a line only, show that."""
+        tiny = self.size.width < LEAST_WIDTH or self.size.height < LEAST_HEIGHT
+        for screen in self.screen_stack:
+            for bar in screen.query(TopBar):
+                bar.fit(tiny)
 
     def action_show(self, name: str) -> None:
         """Go to one of the five screens."""
         self.switch_mode(name)
+        self.call_after_refresh(self._fit)
 
     def action_help(self) -> None:
         """Show what can be done here."""
         from birdplane.tui.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.screen))
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
 
     def action_leave(self) -> None:
         """Leave the cockpit; a run that trains goes on, and the line left behind says how to come back."""
+        from birdplane.runs import runs_folder
+
         run = self.cockpit.run
-        if run is not None and run.status().live:
-            self.exit(f"{run.name} goes on training; come back with: birdplane tui {run.name}")
-        else:
+        if run is None or not self.cockpit.is_training(run):
             self.exit()
+            return
+        where = "" if self.cockpit.runs == runs_folder() else f" --runs {shlex.quote(str(self.cockpit.runs))}"
+        self.exit(f"{run.name} goes on training; come back with: birdplane tui {run.name}{where}")
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Offer every action of the screen in the palette, then the screens and what holds everywhere."""
+        from birdplane.tui.help import own_bindings
+
+        for active in own_bindings(screen):
+            words = active.binding.tooltip or active.binding.description
+            act = partial(self.run_action, active.binding.action, active.node)
+            yield SystemCommand(active.binding.description, words, act)
+        for name in SCREENS:
+            yield SystemCommand(
+                name.capitalize(), f"Go to the screen {name}", partial(self.action_show, name)
+            )
+        yield SystemCommand("Theme", "Choose other colours", self.action_change_theme)
+        yield SystemCommand("Help", "The keys that work here", self.action_help)
+        yield SystemCommand("Leave", "Leave; a run that trains goes on", self.action_leave)
 
 
-def run_cockpit(cockpit: Cockpit, first: str) -> None:
-    """Run the cockpit in this terminal until it is left."""
+def run_cockpit(make: Callable[[], Cockpit], first: str) -> None:
+    """Run the cockpit in this terminal until it is left.
+
+    Raises:
+        BirdplaneError: it could not be made.
+    """
+    app = BirdplaneApp(make, first)
     try:
-        line = BirdplaneApp(cockpit, first).run()
+        line = app.run()
     finally:
-        cockpit.helper.close()
+        if hasattr(app, "cockpit"):
+            app.cockpit.helper.close()
+    if app.trouble is not None:
+        raise app.trouble
     if line:
         print(line)
+    if app.return_code:
+        sys.exit(app.return_code)
 
 
 def terminal_trouble() -> str:
     """Return why no cockpit can be drawn here, or an empty string."""
     # Textual draws on stderr and reads stdin; without a terminal there it blanks or hangs.
     missing = [name for name in ("stdin", "stdout", "stderr") if not getattr(sys, name).isatty()]
-    return f"{' and '.join(missing)} is not a terminal" if missing else ""
+    if missing:
+        return f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not a terminal"
+    return "TERM is 'dumb'" if os.environ.get("TERM") == "dumb" else ""
 
 
 def open_draft(source: str | Path | None) -> tuple[dict[str, object], str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from birdplane.tui.curves import Series
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+#: Beyond this the length of an axis could be infinite.
+_MOST = 1e300
 _ENDS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 
 
@@ -62,7 +64,9 @@ def x_axis(series: Sequence[Series], total: float | None) -> Axis:
     It never ends beyond `total`, and ends there once most of it is in sight.
     """
     end = max((one.end for one in series), default=0.0)
-    power = 10.0 ** math.floor(math.log10(end)) if end > 0 else 0.1
+    if end <= 0:
+        return Axis(0.0, 1.0)
+    power = 10.0 ** math.floor(math.log10(end))
     high = next(part * power for part in _ENDS if part * power >= end)
     if total and (high > 0.7 * total or end > total):
         high = max(total, end)
@@ -81,7 +85,7 @@ def y_axis(
     drawn = [one.range(smoothed) for one in series if len(one)]
     if not drawn:
         return Axis(*(bounds or (0.0, 1.0)))
-    low, high = min(one.low for one in drawn), max(one.high for one in drawn)
+    low, high = max(min(one.low for one in drawn), -_MOST), min(max(one.high for one in drawn), _MOST)
     if log and high > 0:
         least = min(one.low_positive for one in drawn)
         return Axis(_round_down(least), max(_round_up(high), 1.5 * _round_down(least)), True)

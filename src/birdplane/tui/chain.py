@@ -16,15 +16,14 @@ from textual.widgets.option_list import Option
 
 from birdplane.cli.screen import plain
 
-Mark = Literal["right", "wrong", "open", "none"]
-#: A sign and its style for each mark, and the sign where there is no UTF-8.
-_SIGNS: dict[Mark, tuple[str, str, str]] = {
-    "right": ("✓", "+", "$text-success"),
-    "wrong": ("✗", "x", "$text-error bold"),
-    "open": ("○", "o", "$text-warning"),
-    "none": (" ", " ", ""),
+Mark = Literal["right", "wrong", "open"]
+#: A sign and its style for each mark.
+_SIGNS: dict[Mark, tuple[str, str]] = {
+    "right": ("✓", "$text-success"),
+    "wrong": ("✗", "$text-error bold"),
+    "open": ("○", "$text-warning"),
 }
-_LABEL = 12
+_LABEL = 11
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,17 @@ class Line:
     Args:
         label: the step's name, such as `Model`; empty for a transform, which stands below its heading.
         text: what was picked.
-        leaves: the shape that leaves it.
+        shape: what leaves it.
+        values: what the numbers of that are.
         mark: whether it is right.
         faint: whether the text says that nothing was picked.
     """
 
     label: str
     text: str
-    leaves: str = ""
-    mark: Mark = "none"
+    shape: str = ""
+    values: str = ""
+    mark: Mark = "right"
     faint: bool = False
 
 
@@ -52,16 +53,20 @@ class Chain(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor_down", show=False),
         Binding("k", "cursor_up", show=False),
-        Binding("enter,space", "select", "Choose", id="choose"),
+        Binding("enter,space", "select", "Pick", id="choose"),
+        Binding("tab", "screen.form", "Form", id="form"),
     ]
     DEFAULT_CSS = """
     Chain, Chain:focus {
-        height: 1fr; max-height: 100%; border: none; padding: 0; background: transparent; background-tint: transparent;
-        scrollbar-size-vertical: 1;
+        height: 1fr; max-height: 100%; border: none; padding: 0;
+        background: transparent; background-tint: transparent;
+        scrollbar-color: $surface-lighten-2; scrollbar-size-vertical: 1;
     }
     Chain > .option-list--option { padding: 0 1; }
     Chain > .option-list--option-highlighted { background: $surface-lighten-1; text-style: none; }
-    Chain:focus > .option-list--option-highlighted { background: $primary-muted; color: $foreground; text-style: bold; }
+    Chain:focus > .option-list--option-highlighted {
+        background: $primary-muted; color: $foreground; text-style: bold;
+    }
     """
 
     class Opened(Message):
@@ -72,8 +77,8 @@ class Chain(OptionList):
 
     def __init__(self) -> None:
         super().__init__(markup=False)
-        self._lines: tuple[Line, ...] = ()
-        self._width = 0
+        self._shown: tuple[Line, ...] = ()
+        self._cells = 0
 
     @property
     def cursor(self) -> int:
@@ -82,9 +87,9 @@ class Chain(OptionList):
 
     def show(self, lines: Sequence[Line], cursor: int) -> None:
         """Show the lines, only those that changed anew, with the cursor at one of them."""
-        before, width = self._lines, self._room
-        self._lines, redraw = tuple(lines), width != self._width
-        self._width = width
+        before, width = self._shown, self._room
+        self._shown, redraw = tuple(lines), width != self._cells
+        self._cells = width
         prompts = [self._prompt(line) for line in lines]
         if len(before) != len(lines):
             self.set_options(Option(prompt) for prompt in prompts)
@@ -101,20 +106,21 @@ class Chain(OptionList):
         return max(20, self.scrollable_content_region.width - 2)
 
     def _prompt(self, line: Line) -> Content:
-        sign, plain_sign, style = _SIGNS[line.mark]
-        if getattr(self.app, "ascii_only", False):
-            sign = plain_sign
-        leaves = plain(line.leaves)
-        indent = 2 if not line.label else 0
-        label = set_cell_size(line.label, _LABEL if not indent else indent)
-        room = self._width - 2 - cell_len(label)
-        shape = min(cell_len(leaves), max(0, room - 8))
-        text = set_cell_size(plain(line.text), max(0, room - (shape + 1 if shape else 0)))
+        sign, style = _SIGNS[line.mark]
+        label = set_cell_size(line.label, _LABEL) if line.label else "  "
+        room = self._cells - 2 - cell_len(label)
+        columns = _columns(self._shown, self._cells)
+        leaves = "".join(
+            f"  {set_cell_size(plain(text), width)}"
+            for text, width in zip((line.shape, line.values), columns, strict=True)
+            if width
+        )
+        text = _cut(plain(line.text), room - cell_len(leaves))
         return Content.assemble(
             (f"{sign} ", style),
-            (label, "$text-muted"),
-            (text, "$text-muted" if line.faint else ""),
-            (f" {set_cell_size(leaves, shape)}" if shape else "", "$text-muted"),
+            (label, "$foreground 60%" if line.label else ""),
+            (text, "$foreground 60%" if line.faint else ""),
+            (leaves, "$foreground 60%"),
         )
 
     async def _on_click(self, event: events.Click) -> None:
@@ -135,5 +141,20 @@ class Chain(OptionList):
         self.post_message(self.Opened())
 
     def on_resize(self) -> None:
-        if self._room != self._width:
-            self.show(self._lines, self.cursor)
+        if self._room != self._cells:
+            self.show(self._shown, self.cursor)
+
+
+def _columns(lines: Sequence[Line], width: int) -> tuple[int, int]:
+    """Return the widths of the columns at the right: the shapes, and where there is room their meaning."""
+    shapes = min(max((cell_len(plain(line.shape)) for line in lines), default=0), 20)
+    values = min(max((cell_len(plain(line.values)) for line in lines), default=0), 20)
+    taken = 2 + _LABEL + 15 + 2 + shapes
+    return (shapes if taken <= width + 2 else 0, values if taken + values + 2 <= width else 0)
+
+
+def _cut(text: str, width: int) -> str:
+    """Return the text in exactly so many cells."""
+    if width <= 0 or cell_len(text) <= width:
+        return set_cell_size(text, max(0, width))
+    return set_cell_size(set_cell_size(text, width - 1) + "…", width)

@@ -37,6 +37,7 @@ class Chart(Widget):
         digits: of the values that the crosshair reads.
         bounds: where the values cannot go beyond, such as 0 and 100 for percent.
         x_label: what `x` counts.
+        names: whether the legend names the curves; `sample_of` is for who does it elsewhere.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -79,10 +80,12 @@ class Chart(Widget):
         digits: int = 4,
         bounds: tuple[float, float] | None = None,
         x_label: str = "epoch",
+        names: bool = True,
         id: str | None = None,
     ) -> None:
         super().__init__(id=id)
         self._title, self._digits, self._bounds, self._x_label = title, digits, bounds, x_label
+        self._names = names
         self._series = list(series)
         self._total: float | None = None
         self._log = self._smoothed = False
@@ -111,10 +114,19 @@ class Chart(Widget):
         """How far one column is on the axis."""
         return (self._x.high - self._x.low) / max(1, self._width - 1)
 
+    @property
+    def end(self) -> float:
+        """Where the longest of the curves ends."""
+        return max((one.end for one in self._series), default=0.0)
+
     def set_series(self, series: Sequence[Series]) -> None:
         """Draw other curves."""
         self._series = list(series)
         self.redraw()
+
+    def style_of(self, index: int) -> Style:
+        """Return the colour of the series of that index."""
+        return self._style(str(index % len(PATTERNS) + 1))
 
     def grow(self, total: float | None) -> None:
         """Draw what is new in the series; `total` is where the axis is known to end."""
@@ -276,7 +288,8 @@ class Chart(Widget):
         return [_cells(corner + "".join(line), "axis"), _cells("".join(text), "axis")]
 
     def _heading(self) -> list[_Cell]:
-        title = self._title + (", log" if self._y.log else "") + (", smoothed" if self._smoothed else "")
+        smoothed = self._smoothed and any(one.inertia for one in self._series)
+        title = self._title + ", log" * self._y.log + ", smoothed" * smoothed
         legend: list[_Cell] = []
         if self._cross is not None:
             legend += _cells(f"{self._x_label} {self._cross:.2f}".ljust(len(self._x_label) + 7), "axis")
@@ -284,7 +297,9 @@ class Chart(Widget):
         for index, one in enumerate(self._series):
             entry = [
                 *_cells("  ", ""),
-                *_cells(f"{self._sample(index)} {self._reading(one)}", str(index % len(PATTERNS) + 1)),
+                *_cells(
+                    f"{sample_of(index, self._ascii)} {self._reading(one)}", str(index % len(PATTERNS) + 1)
+                ),
             ]
             if len(legend) + len(entry) <= room - 2:
                 legend += entry
@@ -292,17 +307,11 @@ class Chart(Widget):
             title = ""
         return [*_cells(title.ljust(room - len(legend)), "title"), *legend]
 
-    def _sample(self, index: int) -> str:
-        if self._ascii:
-            return _MARKS[index % len(_MARKS)] * 2
-        mask = pattern_mask(PATTERNS[index % len(PATTERNS)], 6)
-        return "".join(braille(2 * mask[at], 2 * mask[at + 1]) for at in (0, 2, 4))
-
     def _reading(self, series: Series) -> str:
         found = series.nearest(series.end if self._cross is None else self._cross, self._smoothed)
         value = f"{found[1]:.{self._digits}f}" if found else "-"
         broken = f" ({len(series.broken)} not finite)" if series.broken else ""
-        return f"{series.name} {value}{broken}"
+        return f"{series.name} {value}{broken}" if self._names else f"{value}{broken}"
 
     # Cells to strips.
 
@@ -349,6 +358,14 @@ class Chart(Widget):
         column = event.x - _LABEL_WIDTH - 2
         if 0 <= column < self._width:
             self.post_message(self.Pointed(self._x.low + column * self.step))
+
+
+def sample_of(index: int, ascii_only: bool) -> str:
+    """Return a bit of the line that the series of that index is drawn with."""
+    if ascii_only:
+        return _MARKS[index % len(_MARKS)] * 3
+    mask = pattern_mask(PATTERNS[index % len(PATTERNS)], 8)
+    return "".join(braille(2 * mask[at], 2 * mask[at + 1]) for at in range(0, 8, 2))
 
 
 def _cells(text: str, kind: str) -> list[_Cell]:

@@ -87,7 +87,11 @@ def misfit(message: str, source: str) -> Problem:
     rest = message.removeprefix(f"{source}: ")
     head, colon, tail = rest.partition(": ")
     key = head.partition(" (")[0]
-    if not colon or not re.fullmatch(r"[a-z_]+(\.[a-z0-9_]+)*", key) or key.partition(".")[0] not in _SECTIONS:
+    if (
+        not colon
+        or not re.fullmatch(r"[a-z_]+(\.[a-z0-9_]+)*", key)
+        or key.partition(".")[0] not in _SECTIONS
+    ):
         return Problem("model", rest)
     return Problem(key, tail)
 
@@ -119,7 +123,9 @@ def mend_of(problem: Problem, pipeline: Pipeline) -> Mend | None:
         return None
     right = _NEAREST.search(problem.message)
     if name == "use":
-        return None if not right else Mend(f"take {right[1]}", choose(document, step.key, right[1], step.given))
+        return (
+            None if not right else Mend(f"take {right[1]}", choose(document, step.key, right[1], step.given))
+        )
     if " has no such parameter" in problem.message or problem.message.endswith(" has no parameters"):
         changed = drop_parameter(document, step.key, name)
         if right and right[1] not in step.given:
@@ -156,5 +162,7 @@ def by_name(problems: Sequence[Problem], key: str) -> dict[str, str]:
         if problem.key.startswith(f"{key}."):
             name, bracket, item = problem.key.removeprefix(f"{key}.").partition("[")
             where = f"[{item}: " if bracket else ""
-            found[name] = f"{found[name]}; {where}{problem.message}" if name in found else where + problem.message
+            found[name] = (
+                f"{found[name]}; {where}{problem.message}" if name in found else where + problem.message
+            )
     return found

@@ -68,7 +68,9 @@ def _table(key: str, new: Any, old: Any) -> list[str]:
         return [f"{key}.use={_value(new.get('use', ''))}", *_assigned(key, rest)]
     if old.keys() - new.keys():
         return [f"{key}={toml_text(new)}"]
-    return _assigned(key, {name: value for name, value in new.items() if not _equal(old.get(name, _MISSING), value)})
+    return _assigned(
+        key, {name: value for name, value in new.items() if not _equal(old.get(name, _MISSING), value)}
+    )
 
 
 def _assigned(key: str, values: dict[str, Any]) -> list[str]:

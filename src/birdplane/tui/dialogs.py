@@ -35,14 +35,14 @@ class SaveAs(ModalScreen[Path | None]):
 
     def __init__(self, name: str, own: Path | None) -> None:
         super().__init__()
-        self._name = name
+        self._proposed = name
         self._own = own
         self._confirming = ""
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(Content("Save the pipeline as"), classes="title")
-            yield Input(plain(self._name), placeholder="a name, such as birds.toml", compact=True, select_on_focus=False)
+            yield Input(plain(self._proposed), placeholder="a name", compact=True, select_on_focus=False)
             yield Static("", classes="foot")
 
     def on_mount(self) -> None:
@@ -61,7 +61,7 @@ class SaveAs(ModalScreen[Path | None]):
 
     def _path(self) -> Path:
         typed = self.query_one(Input).value.strip()
-        path = Path(typed).expanduser() if typed else Path(self._name)
+        path = Path(typed).expanduser() if typed else Path(self._proposed)
         return path if path.suffix == ".toml" else path.with_name(f"{path.name}.toml")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from birdplane.pipeline import Pipeline, Problem, dump_toml
-from birdplane.registry import Catalog
+from birdplane.tui.signatures import ScreenCatalog, screen_catalog
 
 #: What a draft is called that came from nowhere.
 UNTITLED = "untitled"
@@ -36,9 +36,7 @@ class Draft:
         catalog: where names are looked up; by default the installed plugins, and torch is not imported.
     """
 
-    def __init__(self, document: dict[str, Any], source: str, catalog: Catalog | None = None) -> None:
-        from birdplane.tui.signatures import screen_catalog
-
+    def __init__(self, document: dict[str, Any], source: str, catalog: ScreenCatalog | None = None) -> None:
         self.catalog = catalog or screen_catalog()
         self._now = _opened(document, source)
         self._past: list[_Version] = []
@@ -58,6 +56,14 @@ class Draft:
     def is_changed(self) -> bool:
         """Whether it differs from the file or recipe that it came from."""
         return self._now.document != (self._now.origin.base or {})
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._future)
 
     @property
     def document(self) -> dict[str, Any]:

@@ -109,3 +109,8 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def epochs_of(monitor: Monitor) -> float:
+    """Return how many epochs the run is to have, 0 where that is not known yet."""
+    return float(monitor.start.epochs) if monitor.start else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -42,28 +43,27 @@ class Line(Input):
         Binding("down", "app.focus_next", show=False),
     ]
     DEFAULT_CSS = """
-    Line, Line:focus {
-        height: 1; border: none; padding: 0 1; background: $surface-lighten-1;
-        &.-textual-compact { border: none !important; }
-    }
+    Line, Line:focus { height: 1; max-width: 60; border: none; padding: 0 1; background: $surface-lighten-1; }
     Line:focus { background: $primary-muted; }
     """
 
     def __init__(self, parameter: Parameter, value: Any) -> None:
         self._parameter = parameter
         placeholder = plain(shown_default(parameter))
-        # A suggester and highlighters would take markup from the value; this takes none.
-        super().__init__(plain(shown(value)), placeholder=placeholder, compact=True, select_on_focus=False)
+        self._last = plain(shown(value))
+        super().__init__(self._last, placeholder=placeholder, select_on_focus=False)
 
     def show(self, value: Any) -> None:
         """Show a value that was not typed here; what is typed and means the same stays as it is."""
         if not _same(parse(self.value, self._parameter), value):
-            with self.prevent(Input.Changed):
-                self.value = plain(shown(value))
+            self.value = self._last = plain(shown(value))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self.post_message(Edited(self._parameter.name, parse(event.value, self._parameter)))
+        # What was put here by the program is not what a person typed, nor what it was shortened to for the screen.
+        if event.value != self._last:
+            self._last = event.value
+            self.post_message(Edited(self._parameter.name, parse(event.value, self._parameter)))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -95,7 +95,7 @@ class Options(Widget, can_focus=True):
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"options--chosen", "options--other", "options--wrong"}
     DEFAULT_CSS = """
-    Options { height: auto; padding: 0 1; }
+    Options { height: auto; }
     Options > .options--chosen { text-style: bold; }
     Options:focus > .options--chosen { background: $primary; color: $text; }
     Options > .options--other { color: $text-muted; }
@@ -107,7 +107,7 @@ class Options(Widget, can_focus=True):
     def __init__(self, parameter: Parameter, value: Any) -> None:
         super().__init__()
         self._parameter = parameter
-        self._options = _options(parameter)
+        self._choices = _options(parameter)
         self.set_reactive(Options.value, value)
 
     def show(self, value: Any) -> None:
@@ -120,24 +120,18 @@ class Options(Widget, can_focus=True):
         value = self.value
         if value is ABSENT:
             value = None if self._parameter.required else self._parameter.default
-        return next((i for i, (_, option) in enumerate(self._options) if _same(option, value)), None)
+        return next((i for i, (_, option) in enumerate(self._choices) if _same(option, value)), None)
 
     def _labels(self) -> list[tuple[str, str]]:
         """Return the words to show, each with the class of its style."""
         chosen = self._chosen
         labels = [
-            (f"{self._mark if i == chosen else ' '}{label}", "chosen" if i == chosen else "other")
-            for i, (label, _) in enumerate(self._options)
+            (f"{'●' if i == chosen else ' '} {label}", "chosen" if i == chosen else "other")
+            for i, (label, _) in enumerate(self._choices)
         ]
         if chosen is None and self.value is not ABSENT:
-            labels.append((f" {plain(shown(self.value))}", "wrong"))
+            labels.append((f"  {plain(shown(self.value))}", "wrong"))
         return labels
-
-    @property
-    def _mark(self) -> str:
-        from birdplane.tui.glyphs import glyphs
-
-        return glyphs().chosen
 
     def _lines(self, width: int) -> list[list[tuple[int, int, str, str]]]:
         """Return the lines: of each label its position, its column, its text and its style."""
@@ -145,11 +139,11 @@ class Options(Widget, can_focus=True):
         column = 0
         for position, (label, style) in enumerate(self._labels()):
             text = f"{label} "
-            if column and column + len(text) > width:
+            if column and column + cell_len(text) > width:
                 lines.append([])
                 column = 0
             lines[-1].append((position, column, text, style))
-            column += len(text) + 1
+            column += cell_len(text) + 1
         return lines
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
@@ -170,15 +164,15 @@ class Options(Widget, can_focus=True):
         if offset is None or offset.y >= len(lines):
             return
         for position, column, text, _ in lines[offset.y]:
-            if column <= offset.x < column + len(text) and position < len(self._options):
-                self._take(self._options[position][1])
+            if column <= offset.x < column + cell_len(text) and position < len(self._choices):
+                self._take(self._choices[position][1])
 
     def action_step(self, by: int) -> None:
         """Choose the next option, or the one before."""
-        if self._options:
+        if self._choices:
             chosen = self._chosen
-            at = (chosen + by if chosen is not None else 0) % len(self._options)
-            self._take(self._options[at][1])
+            at = (chosen + by if chosen is not None else 0) % len(self._choices)
+            self._take(self._choices[at][1])
 
     def action_default(self) -> None:
         """Leave the parameter to its default."""

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from birdplane.cli.screen import plain
 from birdplane.params import Parameter
-from birdplane.tui.fields import Field, field_for
+from birdplane.tui.fields import Field, Options, field_for
 from birdplane.tui.values import ABSENT, hint
 
 
@@ -22,7 +22,9 @@ class Note(Static):
 
     def __init__(self, parameter: Parameter) -> None:
         help_text = plain(parameter.help)
-        self._about = Content.styled("\n".join(part for part in (help_text, plain(hint(parameter))) if part), "dim")
+        self._about = Content.styled(
+            "\n".join(part for part in (help_text, plain(hint(parameter))) if part), "dim"
+        )
         super().__init__(self._about, classes="note")
         self._wrong = ""
 
@@ -38,9 +40,9 @@ class Row(Grid):
     """One parameter: its name, its field, its note."""
 
     def __init__(self, parameter: Parameter, value: Any) -> None:
-        super().__init__()
         self.parameter = parameter
         self.editor: Field = field_for(parameter, value)
+        super().__init__(classes="-options" if isinstance(self.editor, Options) else "")
         self.note = Note(parameter)
         self._label = Static(Content(plain(parameter.name)), classes="label")
 
@@ -61,11 +63,15 @@ class Form(VerticalScroll, can_focus=False):
     """The fields of one component. `Edited` tells of what is typed and chosen in them."""
 
     DEFAULT_CSS = """
-    Form { padding: 0 2 0 2; scrollbar-size-vertical: 1; }
+    Form { padding: 0 2 0 2; scrollbar-size-vertical: 1; scrollbar-color: $surface-lighten-2; }
     Form > Row {
         grid-size: 2; grid-columns: 20 1fr; grid-rows: auto; height: auto; margin-bottom: 1;
     }
-    Form.-slim > Row { grid-columns: 15 1fr; }
+    Form.-slim > Row { grid-columns: 16 1fr; }
+    Form.-slim > Row > .gap { display: none; }
+    Form.-slim > Row > .note { column-span: 2; padding: 0 0 0 2; }
+    Form.-slim > Row.-options { layout: vertical; }
+    Form.-slim > Row > Options { padding: 0 0 0 1; }
     Form > Row > .label { height: 1; color: $text-muted; }
     Form > Row.-given > .label { color: $foreground; text-style: bold; }
     Form > Row.-wrong > .label { color: $text-error; }
@@ -79,7 +85,11 @@ class Form(VerticalScroll, can_focus=False):
         self._identity: object = None
 
     async def show(
-        self, identity: object, parameters: Sequence[Parameter], given: Mapping[str, Any], wrong: Mapping[str, str]
+        self,
+        identity: object,
+        parameters: Sequence[Parameter],
+        given: Mapping[str, Any],
+        wrong: Mapping[str, str],
     ) -> None:
         """Show the fields of a component.
 
@@ -111,4 +121,4 @@ class Form(VerticalScroll, can_focus=False):
         return True
 
     def on_resize(self, event: events.Resize) -> None:
-        self.set_class(event.size.width < 60, "-slim")
+        self.set_class(event.size.width < 64, "-slim")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,8 +17,8 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from birdplane.cli.screen import plain
-from birdplane.plugins import Plugin
 from birdplane.registry import Registry
+from birdplane.tui.signatures import ScreenCatalog
 
 #: More lines than anybody reads; a model zoo has thousands.
 _MOST = 400
@@ -41,9 +41,12 @@ def items_of(registry: Registry) -> list[Item]:
     ]
 
 
-def trouble_of(plugins: Iterable[Plugin]) -> list[str]:
+def trouble_of(catalog: ScreenCatalog) -> list[str]:
     """Return a sentence for each plugin that brings nothing, though it should."""
-    return [f"{plugin.name} ({plugin.package or 'no package'}) is {plugin.status}: {plugin.reason}" for plugin in plugins]
+    return [
+        f"{plugin.name} (of {plugin.package or 'no package'}) is {plugin.status}: {plugin.reason}"
+        for plugin in catalog.plugins().trouble()
+    ]
 
 
 def matching(items: Sequence[Item], typed: str) -> list[Item]:
@@ -116,7 +119,7 @@ class Picker(ModalScreen[str | None]):
         free: Callable[[str], Item | None] | None = None,
     ) -> None:
         super().__init__()
-        self._title = title
+        self._question = title
         self._items = items
         self._current = current
         self._trouble = trouble
@@ -125,9 +128,9 @@ class Picker(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Static(Content(plain(self._title)), classes="title")
+            yield Static(Content(plain(self._question)), classes="title")
             yield Input(placeholder="type to filter", compact=True)
-            options = OptionList(markup=False, compact=True)
+            options = OptionList(markup=False)
             options.can_focus = False
             yield options
             if self._trouble:
@@ -149,14 +152,14 @@ class Picker(ModalScreen[str | None]):
         extra = self._free(typed) if self._free and typed.strip() else None
         self._shown = [*found[:_MOST], *([extra] if extra else [])]
         options = self.query_one(OptionList)
-        room = max(20, self.query_one(Input).size.width - 1)
+        room = max(20, self.query_one(Input).size.width - 3)
         options.set_options(Option(prompt) for prompt in _lines(self._shown, self._current, room))
         current = next((i for i, item in enumerate(self._shown) if item.value == self._current), 0)
         options.highlighted = (0 if typed else current) if self._shown else None
         more = f", the first {_MOST} shown" if len(found) > _MOST else ""
         count = f"{len(found)} of {len(self._items)}{more}"
-        words = f"{count}   enter takes it   esc goes back" if self._shown else "nothing is called that   esc goes back"
-        self.query_one(".foot", Static).update(Content(words))
+        words = f"{count}   enter takes it" if self._shown else "nothing is called that"
+        self.query_one(".foot", Static).update(Content(f"{words}   esc goes back"))
 
     def action_move(self, action: str) -> None:
         """Move the cursor of the list, while the keyboard stays with the filter."""
@@ -191,7 +194,7 @@ def _line(item: Item, is_current: bool, names: int, summaries: int, origins: int
     parts = [Content.styled(set_cell_size(name, names), "bold $text-accent" if is_current else "bold")]
     if summaries >= 12:
         parts.append(Content(_cut(summary, summaries)))
-    parts.append(Content.styled(_cut(origin, origins), "$text-muted"))
+    parts.append(Content.styled(_cut(origin, origins), "$foreground 60%"))
     return Content("  ").join(parts)
 
 

@@ -20,14 +20,14 @@ _DEPTH = 2
 _MOST = 200
 
 
-def save(document: Document, path: Path) -> None:
-    """Write a pipeline file, with the comments and the layout of the one that is there as far as they still apply.
+def save(document: Document, path: Path, source: str) -> None:
+    """Write a pipeline file, with the comments and the layout of the file that the draft came from.
 
     Raises:
         BirdplaneError: it cannot be written.
     """
     try:
-        text = text_of(document, path.read_text(encoding="utf-8"))
+        text = text_of(document, Path(source).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         text = text_of(document)
     try:
@@ -63,7 +63,9 @@ def _merged(document: Document, before: str) -> str | None:
 
     try:
         file = tomlkit.parse(before)
-        _update(file, {key: value for key, value in document.items() if key != "transforms"}, keep=("transforms",))
+        _update(
+            file, {key: value for key, value in document.items() if key != "transforms"}, keep=("transforms",)
+        )
         old = file.get("transforms")
         entries = document.get("transforms", [])
         if isinstance(old, AoT):
@@ -135,7 +137,9 @@ def nearby(folder: Path) -> list[Path]:
         for path in sorted(folder.glob(pattern)):
             if len(found) >= _MOST:
                 return found
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts) and _is_pipeline(path):
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts) and _is_pipeline(
+                path
+            ):
                 found.append(path.relative_to(folder))
     return found
 

@@ -17,7 +17,7 @@ from annotated_types import Ge, Lt
 from typing_extensions import Doc
 
 from birdplane.components import KINDS
-from birdplane.errors import BirdplaneError
+from birdplane.errors import BirdplaneError, UsageError
 from birdplane.params import Parameter, Signature
 from birdplane.pipeline import OUTPUT_LAYERS, training_signature
 from birdplane.plugins import Plugins, installed
@@ -34,13 +34,16 @@ class ScreenCatalog(Catalog):
         super().__init__(plugins)
         self.plugins = plugins
         self.awaited: set[tuple[str, str]] = set()
-        self._registries = {kind: _ScreenRegistry(kind, plugins, self.awaited) for kind in KINDS}
+        self._mine = {kind: _ScreenRegistry(kind, plugins, self.awaited) for kind in KINDS}
+        self._registries = dict(self._mine)
 
     def learn(self, kind: str, name: str, fields: Sequence[Mapping[str, Any]]) -> None:
         """Take from the helper what parameters a component has."""
-        registry = self._registries[kind]
-        assert isinstance(registry, _ScreenRegistry)
-        registry.learn(name, described(fields, f"{kind} {name!r}"))
+        self._mine[kind].learn(name, described(fields, f"{kind} {name!r}"))
+
+    def refuse(self, kind: str, name: str, reason: str) -> None:
+        """Take from the helper that a component's parameters cannot be read."""
+        self._mine[kind].refuse(name, UsageError(reason))
 
 
 @cache
@@ -83,6 +86,11 @@ class _ScreenRegistry(Registry):
 
     def learn(self, name: str, signature: Signature) -> None:
         self._signatures[name] = signature
+        self._awaited.discard((self.kind, name))
+
+    def refuse(self, name: str, error: BirdplaneError) -> None:
+        self._signatures.pop(name, None)
+        self._failures[name] = error
         self._awaited.discard((self.kind, name))
 
 
@@ -139,7 +147,9 @@ def _output_signature() -> Signature:
     return Signature(_output, frozenset(), "[output]")
 
 
-def _seeded(*, seed: Annotated[int, Ge(0), Lt(2**63), Doc("All chance in a run follows from it.")] = 0) -> None:
+def _seeded(
+    *, seed: Annotated[int, Ge(0), Lt(2**63), Doc("All chance in a run follows from it.")] = 0
+) -> None:
     return None
 
 
@@ -176,22 +186,28 @@ def described(fields: Sequence[Mapping[str, Any]], owner: str) -> Signature:
 def _parameter(one: Mapping[str, Any]) -> inspect.Parameter:
     default = inspect.Parameter.empty if one.get("required") else one.get("default")
     annotation = Annotated[_annotation(one["type"]), Doc(str(one.get("help") or ""))]
-    return inspect.Parameter(str(one["name"]), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        str(one["name"]), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def _annotation(shape: Mapping[str, Any]) -> Any:
     """Return the type that a field's `type` describes; what has no description may be anything."""
     match shape["kind"]:
         case "choice":
-            return Literal[tuple(shape["choices"])]
-        case "list":
-            return list[_annotation(shape["items"])] if "items" in shape else list  # type: ignore[misc]
-        case "tuple":
+            return _generic(Literal, shape["choices"])
+        case "list" if "items" in shape:
+            return _generic(list, [_annotation(shape["items"])])
+        case "list" | "tuple":
             return list
         case "union":
-            return Union[tuple(_annotation(member) for member in shape["members"])]  # noqa: UP007
+            return _generic(Union, [_annotation(member) for member in shape["members"]])
         case kind:
             return _WORDS.get(kind, Any)
+
+
+def _generic(generic: Any, arguments: list[Any]) -> Any:
+    return generic[tuple(arguments)]
 
 
 def _bounded(parameter: Parameter, one: Mapping[str, Any]) -> Parameter:

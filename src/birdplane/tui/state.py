@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from birdplane.launch import launch
@@ -50,3 +51,13 @@ class Cockpit:
             BirdplaneError: the process cannot be started.
         """
         self.started[run.path] = launch(run)
+
+    def is_training(self, run: Run) -> bool:
+        """Tell whether a process trains the run, or was started to and loads PyTorch yet."""
+        from birdplane.tui.monitor import is_alive
+
+        with contextlib.suppress(OSError):
+            if run.status().live:
+                return True
+        started = self.started.get(run.path)
+        return started is not None and is_alive(started)

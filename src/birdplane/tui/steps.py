@@ -85,9 +85,24 @@ def step_of(key: str, found: list[Step]) -> int:
     if key.partition(".")[0] == "seed":
         key = "training"
     best = [
-        i for i, step in enumerate(found) if key == step.key or key.startswith((f"{step.key}.", f"{step.key}["))
+        i
+        for i, step in enumerate(found)
+        if key == step.key or key.startswith((f"{step.key}.", f"{step.key}["))
     ]
     return best[-1] if best else 0
+
+
+def place_after(found: list[Step], line: int) -> int:
+    """Return where a transform is inserted that comes after a line: beyond the last one for lines below them."""
+    section, position = found[line].key.partition(".")[0], found[line].transform
+    if position is not None:
+        return position + 1
+    return 0 if section in ("dataset", "transforms") else len(found) - len(LABELS)
+
+
+def line_of(transform: int) -> int:
+    """Return the line of a transform."""
+    return list(LABELS).index("transforms") + 1 + transform
 
 
 # --- edits ------------------------------------------------------------------------------------------------

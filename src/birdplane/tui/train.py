@@ -19,13 +19,12 @@ from birdplane.runs import Action, Run, Status
 from birdplane.tui import facts
 from birdplane.tui.bar import TopBar
 from birdplane.tui.chart import Chart
+from birdplane.tui.charting import CHART_BINDINGS, ChartScreen
 from birdplane.tui.monitor import Monitor, is_alive, memory_of
-from birdplane.tui.state import Cockpit
 
-#: Seconds between two looks at the process, and between two changes of the figures: numbers that flicker are not read.
+#: Seconds between two looks at the process, and between two changes of the figures: flickering numbers are not read.
 _LOOK_SECONDS = 0.5
 _FIGURES_SECONDS = 0.5
-_VIEWS = ("both", "loss", "accuracy")
 _EMPTY = """No run is open.
 
 5   opens one from the list of runs
@@ -50,7 +49,7 @@ class _Seen:
     log: list[str] = field(default_factory=list)
 
 
-class TrainScreen(Screen[None]):
+class TrainScreen(ChartScreen, inherit_bindings=False):
     """Curves, figures and sentences about the run that is open, and the keys that steer it."""
 
     HELP = (
@@ -60,34 +59,22 @@ class TrainScreen(Screen[None]):
     DEFAULT_CSS = """
     TrainScreen {
         #facts { height: auto; padding: 0 1; margin-top: 1; }
-        #charts { layout: vertical; height: 1fr; padding: 0 1; }
-        #charts > Chart { margin-top: 1; }
-        #notes { height: auto; max-height: 40%; padding: 0 1; margin: 0; }
+        #notes { height: auto; max-height: 40%; padding: 0 1; }
         #empty { height: 1fr; content-align: center middle; color: $text-muted; display: none; }
-        &.-wide #charts { layout: horizontal; }
-        &.-wide #charts > #loss { margin: 1 3 0 0; }
-        &.-low #facts, &.-low #charts > Chart { margin: 0; }
+        &.-low #facts { margin: 0; }
+        .-empty { display: none; }
         &.-without-run { #facts, #charts, #notes { display: none; } #empty { display: block; } }
     }
     """
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (60, "-usual"), (110, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-low"), (20, "-high")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "pause", "Pause", id="pause"),
-        Binding("s", "stop", "Stop", id="stop"),
-        Binding("r", "resume", "Resume", id="resume"),
-        Binding("d", "detach", "Detach", id="detach"),
-        Binding("l", "log", "Log", id="log"),
-        Binding("m", "smooth", "Smooth", id="smooth"),
-        Binding("v", "view", "View", id="view"),
-        Binding("enter", "results", "Results", id="results"),
-        Binding("left", "move(-1)", "Crosshair left", show=False),
-        Binding("right", "move(1)", "Crosshair right", show=False),
-        Binding("down", "move(-10)", "Crosshair far left", show=False),
-        Binding("up", "move(10)", "Crosshair far right", show=False),
-        Binding("home", "move(-9999)", "Crosshair to the start", show=False),
-        Binding("end", "move(9999)", "Crosshair to the end", show=False),
-        Binding("escape", "unpoint", "No crosshair", show=False),
+        Binding("p", "pause", "Pause", tooltip="and go on: it holds after the step", id="pause"),
+        Binding("s", "stop", "Stop", tooltip="and save; Resume goes on exactly there", id="stop"),
+        Binding("r", "resume", "Resume", tooltip="from the last checkpoint", id="resume"),
+        Binding("d", "detach", "Detach", tooltip="leave; training goes on", id="detach"),
+        *CHART_BINDINGS,
+        Binding("enter", "results", "Results", tooltip="what the model gets right and wrong", id="results"),
+        Binding("escape", "unpoint", "Take the crosshair away", show=False),
+        *Screen.BINDINGS,
     ]
 
     def __init__(self) -> None:
@@ -96,8 +83,6 @@ class TrainScreen(Screen[None]):
         self._seen = _Seen()
         self._looking = False
         self._said = ""
-        self._view = "both"
-        self._log, self._smoothed = False, True
         self._figures_due = 0
 
     def compose(self) -> ComposeResult:
@@ -107,11 +92,6 @@ class TrainScreen(Screen[None]):
         yield Container(id="charts")
         yield Static(id="notes", markup=False)
         yield Footer(show_command_palette=False, compact=True)
-
-    @property
-    def cockpit(self) -> Cockpit:
-        found: Cockpit = self.app.cockpit  # type: ignore[attr-defined]
-        return found
 
     def on_mount(self) -> None:
         frame = 1 / self.cockpit.settings.refresh
@@ -130,9 +110,7 @@ class TrainScreen(Screen[None]):
         elif known is None or known.run.path != run.path:
             self._monitor = monitor = Monitor(run)
             self._seen, self._said = _Seen(), ""
-            charts = self.query_one("#charts", Container)
-            await charts.remove_children()
-            await charts.mount(
+            await self.show_charts(
                 Chart("loss", (monitor.train_loss, monitor.validation_loss), id="loss"),
                 Chart(
                     "accuracy %",
@@ -142,16 +120,14 @@ class TrainScreen(Screen[None]):
                     id="accuracy",
                 ),
             )
-            for chart in self._charts():
-                chart.set_scale(log=self._log and chart.id == "loss", smoothed=self._smoothed)
-        self._arrange()
         self._look()
         self._tick()
 
     # What is seen.
 
-    def _charts(self) -> list[Chart]:
-        return list(self.query(Chart))
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._show_figures()
 
     def _tick(self) -> None:
         """Read what is new, in a slice that does not hold up the keys, and draw it."""
@@ -168,9 +144,7 @@ class TrainScreen(Screen[None]):
             self._show_figures()
             return
         if changed:
-            total = float(monitor.start.epochs) if monitor.start else None
-            for chart in self._charts():
-                chart.grow(total)
+            self.grow(float(monitor.start.epochs) if monitor.start else None)
         self._figures_due -= 1
         if self._figures_due <= 0:
             self._show_figures()
@@ -227,7 +201,7 @@ class TrainScreen(Screen[None]):
         widget = self.query_one(selector, Static)
         if widget.content != content:
             widget.update(content)
-            widget.display = bool(len(content))
+            widget.set_class(not len(content), "-empty")
 
     def _facts(self, monitor: Monitor) -> list[Content]:
         status, width = self._seen.status, max(20, self.size.width - 2)
@@ -236,7 +210,15 @@ class TrainScreen(Screen[None]):
         bar = facts.progress_bar(monitor, 24 if width >= 76 else 0, ascii_only)
         name = Content.styled(plain(monitor.run.name), "bold")
         reading = f"reading, {monitor.behind:.0%} to go" if monitor.behind else ""
-        first = [name, facts.state_words(self._seen.state), bar, epoch, left, reading, facts.step_words(monitor)]
+        first: list[Content | str] = [
+            name,
+            facts.state_words(self._seen.state),
+            bar,
+            epoch,
+            left,
+            reading,
+            facts.step_words(monitor),
+        ]
         second = [
             *facts.pace_words(monitor, status),
             facts.memory_words(self._seen.memory),
@@ -318,60 +300,9 @@ class TrainScreen(Screen[None]):
         """Leave the program; the run goes on."""
         self.app.action_leave()  # type: ignore[attr-defined]
 
-    def action_log(self) -> None:
-        """Equal factors instead of equal steps on the loss axis, and back."""
-        self._log = not self._log
-        self._rescale()
-
-    def action_smooth(self) -> None:
-        """Exponential means instead of the values, and back."""
-        self._smoothed = not self._smoothed
-        self._rescale()
-
-    def _rescale(self) -> None:
-        for chart in self._charts():
-            chart.set_scale(log=self._log and chart.id == "loss", smoothed=self._smoothed)
-
-    def action_view(self) -> None:
-        """Both charts, only the loss, only the accuracy."""
-        views = _VIEWS if self._room_for_both() else _VIEWS[1:]
-        at = views.index(self._view) if self._view in views else 0
-        self._view = views[(at + 1) % len(views)]
-        self._arrange()
-
-    def on_resize(self) -> None:
-        self._arrange()
-        self._show_figures()
-
-    def _room_for_both(self) -> bool:
-        return self.size.height >= 20 or self.size.width >= 110
-
-    def _arrange(self) -> None:
-        both = self._room_for_both() and self._view == "both"
-        shown = "loss" if self._view == "both" else self._view
-        for chart in self._charts():
-            chart.display = both or chart.id == shown
-
-    def action_move(self, columns: int) -> None:
-        """Move the crosshair by so many columns; it appears at the end of the curves."""
-        shown = [chart for chart in self._charts() if chart.display]
-        if not shown or self._monitor is None:
-            return
-        chart = shown[0]
-        end = max(series.end for series in self._monitor.series)
-        here = chart.cross if chart.cross is not None else end - min(columns, 0) * chart.step
-        self._point(min(end, max(0.0, here + columns * chart.step)))
-
     def action_unpoint(self) -> None:
         """Take the crosshair away."""
-        self._point(None)
-
-    def on_chart_pointed(self, message: Chart.Pointed) -> None:
-        self._point(message.x)
-
-    def _point(self, x: float | None) -> None:
-        for chart in self._charts():
-            chart.point(x)
+        self.unpoint()
 
     def action_results(self) -> None:
         """Look at what the model of this run gets right and wrong."""

@@ -27,7 +27,9 @@ def kind_of(parameter: Parameter) -> Kind:
     if len(members) != 1:
         return "number" if set(members) == {int, float} else "anything"
     bare = members[0]
-    return "list" if get_origin(bare) in (list, tuple) or bare in (list, tuple) else _KINDS.get(bare, "anything")
+    return (
+        "list" if get_origin(bare) in (list, tuple) or bare in (list, tuple) else _KINDS.get(bare, "anything")
+    )
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -35,7 +37,9 @@ def _members(annotation: Any) -> list[Any]:
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
-        return [member for part in get_args(annotation) if part is not type(None) for member in _members(part)]
+        return [
+            member for part in get_args(annotation) if part is not type(None) for member in _members(part)
+        ]
     return [annotation]
 
 
@@ -130,8 +134,12 @@ def _key(key: str) -> str:
 
 def hint(parameter: Parameter) -> str:
     """Return what may stand in a field, and what holds where nothing does: `integer, 1 or more; default 64`."""
-    bounds = " and ".join(bound for bound in (parameter.minimum, parameter.maximum) if bound and "e+" not in bound)
-    kind = "" if kind_of(parameter) in ("choice", "switch") else parameter.type_name.removesuffix(" or nothing")
+    bounds = " and ".join(
+        bound for bound in (parameter.minimum, parameter.maximum) if bound and "e+" not in bound
+    )
+    kind = (
+        "" if kind_of(parameter) in ("choice", "switch") else parameter.type_name.removesuffix(" or nothing")
+    )
     allowed = " ".join(part for part in (kind if kind != "anything" else "", bounds) if part)
     if parameter.required:
         default = "required"

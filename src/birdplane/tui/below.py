@@ -1,0 +1,57 @@
+"""Below the chain: whether the draft fits, what it costs, and the command line that does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from birdplane.cli.screen import plain
+from birdplane.tui import wording
+from birdplane.tui.facts import fitted
+from birdplane.tui.knowledge import Knowledge
+
+
+class Below(Vertical):
+    """Verdict, figures, the figures of one batch, remarks, command line: a line each, empty ones left out."""
+
+    DEFAULT_CSS = """
+    Below {
+        height: auto; padding: 0 2;
+        #verdict { height: auto; max-height: 2; }
+        #figures { height: 1; }
+        #batch { height: auto; }
+        #remarks { height: auto; max-height: 2; color: $text-muted; }
+        #command { height: auto; max-height: 3; color: $text-muted; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        for name in ("verdict", "figures", "batch", "remarks", "command"):
+            yield Static(id=name, markup=False)
+
+    def show(self, known: Knowledge, mend: str, remarks: Sequence[str], command: str) -> None:
+        """Show what is known of the draft.
+
+        Args:
+            known: of it.
+            mend: what the key for mending does now, in words; empty where nothing can be done.
+            remarks: sentences that are always true, such as which plugin is broken.
+            command: the command line.
+        """
+        self._put("verdict", wording.verdict(known, mend))
+        parts = wording.figures(known)
+        self._put("figures", fitted(parts, max(10, self.app.size.width - 4)) if parts else Content(""))
+        self._put("batch", Content(plain(wording.batch_words(known.batch))))
+        self._put("remarks", Content("\n".join(plain(text) for text in [*wording.notes(known), *remarks])))
+        copies = ("   y copies it", "$foreground 40%")
+        self._put("command", Content.assemble(plain(command), copies) if command else Content(""))
+
+    def _put(self, name: str, content: Content) -> None:
+        static = self.query_one(f"#{name}", Static)
+        static.update(content)
+        # The figures keep their line while there are none: the chain is not to jump.
+        static.display = bool(content.plain) or name == "figures"

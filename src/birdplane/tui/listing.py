@@ -1,0 +1,110 @@
+"""The list of runs as rows of a table: which are shown, in which order, in which words. Knows no terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from birdplane.cli.screen import duration, plain
+from birdplane.errors import BirdplaneError, UsageError
+from birdplane.runs import Run, RunSummary
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: how it is headed, what it says of a run, and what it is sorted by.
+
+    `falling` says that the first press sorts the greatest to the top. `left` is for words.
+    """
+
+    title: str
+    words: Callable[[RunSummary, float], str]
+    by: Callable[[RunSummary], Any]
+    falling: bool = True
+    left: bool = False
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f} %"
+
+
+def ago(seconds: float) -> str:
+    """Return an age roughly: `now`, `5 min ago`, `3 h ago`, `12 days ago`."""
+    if seconds < 60:
+        return "now"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600:.0f} h ago"
+    return f"{seconds // 86400:.0f} days ago"
+
+
+COLUMNS = (
+    Column("run", lambda run, _: plain(run.name), lambda run: run.name, falling=False, left=True),
+    Column("state", lambda run, _: run.state, lambda run: run.state, falling=False, left=True),
+    Column(
+        "epoch",
+        lambda run, _: "" if run.epochs is None else f"{run.epoch or 0} of {run.epochs}",
+        lambda run: run.epoch,
+    ),
+    Column("best", lambda run, _: _percent(run.best_accuracy), lambda run: run.best_accuracy),
+    Column(
+        "changed", lambda run, now: ago(now - run.updated) if run.updated else "", lambda run: run.updated
+    ),
+    Column("last", lambda run, _: _percent(run.validation_accuracy), lambda run: run.validation_accuracy),
+    Column("loss", lambda run, _: _figure(run.train_loss), lambda run: run.train_loss, falling=False),
+    Column(
+        "validation",
+        lambda run, _: _figure(run.validation_loss),
+        lambda run: run.validation_loss,
+        falling=False,
+    ),
+    Column(
+        "took",
+        lambda run, _: "" if run.seconds is None else duration(max(0.0, run.seconds)),
+        lambda run: run.seconds,
+    ),
+    Column("why", lambda run, _: plain(run.reason), lambda run: run.reason, falling=False, left=True),
+)
+#: The list begins with what changed last on top.
+CHANGED = next(index for index, column in enumerate(COLUMNS) if column.title == "changed")
+
+
+def ordered(runs: Iterable[RunSummary], column: int, falling: bool) -> list[RunSummary]:
+    """Return the runs in the order of a column; those without a value there come last either way."""
+    by = COLUMNS[column].by
+    known = [run for run in runs if by(run) is not None]
+    rest = [run for run in runs if by(run) is None]
+    return [*sorted(known, key=lambda run: (by(run), run.name), reverse=falling), *rest]
+
+
+def matching(runs: Iterable[RunSummary], text: str) -> list[RunSummary]:
+    """Return the runs in whose name or state each of the words occurs."""
+    words = text.lower().split()
+    return [run for run in runs if all(word in f"{run.name} {run.state}".lower() for word in words)]
+
+
+def delete(run: Run) -> None:
+    """Remove a run's folder for good; for a moment its lock is held, so that nobody begins to train it.
+
+    Raises:
+        UsageError: it is being trained.
+        BirdplaneError: it cannot be removed.
+    """
+    if run.status().live:
+        raise UsageError(f"{run.name} is being trained: stop it first")
+    with run.lock():
+        # Out of sight in one step: what is left after a crash here is no run any more.
+        aside = run.path.with_name(f".{run.name}.{os.getpid()}.deleted")
+        try:
+            run.path.rename(aside)
+        except OSError as error:
+            raise BirdplaneError(f"cannot delete {run.name}: {error.strerror or error}") from error
+    shutil.rmtree(aside, ignore_errors=True)

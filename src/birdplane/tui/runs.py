@@ -1,0 +1,305 @@
+"""The Runs screen: every run there is, with its figures; open, compare, delete."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.coordinate import Coordinate
+from textual.screen import Screen
+from textual.widgets import DataTable, Footer, Input, Static
+
+from birdplane.cli.screen import plain
+from birdplane.errors import BirdplaneError
+from birdplane.runs import Listing, Run, RunSummary
+from birdplane.tui.bar import TopBar
+from birdplane.tui.confirm import Confirm
+from birdplane.tui.listing import CHANGED, COLUMNS, delete, matching, ordered
+from birdplane.tui.raster import PATTERNS
+from birdplane.tui.state import Cockpit
+
+_REFRESH_SECONDS = 1.0
+_EMPTY = """There are no runs yet.
+
+1   builds a pipeline, and t there trains it
+"""
+
+
+class RunsScreen(Screen[None]):
+    """The table of runs; it renews itself once a second and keeps the cursor on its run."""
+
+    HELP = (
+        "Every run in the folder, whoever started it. Open one to watch it or to look at its results; mark "
+        "several to see their curves over each other and the settings in which they differ."
+    )
+    DEFAULT_CSS = """
+    RunsScreen {
+        #runs { height: 1fr; margin-top: 1; background: $background; scrollbar-size-horizontal: 0; }
+        #runs > .datatable--header { background: $background; color: $text-muted; text-style: none; }
+        #runs > .datatable--cursor { background: $accent 25%; color: $foreground; text-style: bold; }
+        #filter { height: 1; border: none; padding: 0 1; display: none; background: $surface; }
+        #told { height: auto; padding: 0 1; color: $text-accent; }
+        #empty { height: 1fr; content-align: center middle; color: $text-muted; display: none; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Open", id="open", priority=False),
+        Binding("space", "mark", "Mark", id="mark"),
+        Binding("c", "compare", "Compare", id="compare"),
+        Binding("s", "sort", "Sort", tooltip="by the next column", id="sort"),
+        Binding("S", "reverse", "Reverse", id="reverse", show=False),
+        Binding("slash", "filter", "Filter", key_display="/", id="filter"),
+        Binding("x", "delete", "Delete", id="delete"),
+        Binding("escape", "clear", "Clear the filter and the marks", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listing: Listing | None = None
+        self._runs: list[RunSummary] = []
+        self._shown: list[RunSummary] = []
+        self._marked: list[str] = []
+        self._column, self._falling = CHANGED, True
+        self._reading = False
+
+    @property
+    def cockpit(self) -> Cockpit:
+        found: Cockpit = self.app.cockpit  # type: ignore[attr-defined]
+        return found
+
+    def compose(self) -> ComposeResult:
+        yield TopBar("Runs")
+        yield Static(_EMPTY, id="empty", markup=False)
+        yield DataTable(id="runs", cursor_type="row", zebra_stripes=False, cell_padding=1)
+        yield Static(id="told", markup=False)
+        yield Input(placeholder="part of a name or a state", id="filter", compact=True)
+        yield Footer(show_command_palette=False, compact=True)
+
+    @property
+    def _table(self) -> DataTable[Text]:
+        return self.query_one("#runs", DataTable)
+
+    def on_mount(self) -> None:
+        self._listing = Listing(self.cockpit.runs)
+        self._table.add_column(" ", key="mark")
+        for index, column in enumerate(COLUMNS):
+            self._table.add_column(Text(self._heading(index)), key=column.title)
+        self.query_one("#told").display = False
+        self._table.focus()
+        self.set_interval(_REFRESH_SECONDS, self._read)
+
+    def on_screen_resume(self) -> None:
+        self._read()
+
+    # The list.
+
+    def _read(self) -> None:
+        """Read the folder in a thread: a slow disk must not hold up the keys."""
+        if self._reading or not self.is_current or self._listing is None:
+            return
+        self._reading = True
+        self.run_worker(self._read_listing, thread=True, group="listing", exit_on_error=False)
+
+    def _read_listing(self) -> None:
+        try:
+            runs = self._listing.poll() if self._listing else []
+        finally:
+            self._reading = False
+        with contextlib.suppress(RuntimeError):  # the program was left in the meantime
+            self.app.call_from_thread(self._take, runs)
+
+    def _take(self, runs: list[RunSummary]) -> None:
+        self._runs = runs
+        names = {run.name for run in runs}
+        self._marked = [name for name in self._marked if name in names]
+        self.query_one("#empty").display = not runs
+        self._table.display = bool(runs)
+        self._show()
+
+    def _show(self) -> None:
+        text = self.query_one("#filter", Input).value
+        shown = ordered(matching(self._runs, text), self._column, self._falling)
+        now = time.time()
+        rows = {run.name: self._cells(run, now) for run in shown}
+        if [run.name for run in shown] == [run.name for run in self._shown]:
+            for at, cells in enumerate(rows.values()):
+                for column, cell in enumerate(cells):
+                    if self._table.get_cell_at(Coordinate(at, column)) != cell:
+                        self._table.update_cell_at(Coordinate(at, column), cell, update_width=True)
+        else:
+            self._replace(rows)
+        self._shown = shown
+        self.refresh_bindings()
+
+    def _replace(self, rows: dict[str, list[Text]]) -> None:
+        """Fill the table anew, with the cursor on the run that it was on, or else where it stood."""
+        here = self._here()
+        row = self._table.cursor_row
+        self._table.clear()
+        for name, cells in rows.items():
+            self._table.add_row(*cells, key=name)
+        if here is not None and here.name in rows:
+            row = list(rows).index(here.name)
+        self._table.move_cursor(row=max(0, min(row, len(rows) - 1)), animate=False)
+
+    def _cells(self, run: RunSummary, now: float) -> list[Text]:
+        mark = "*" if run.name in self._marked else " "
+        words = [column.words(run, now) for column in COLUMNS]
+        return [
+            Text(mark, "bold"),
+            *(
+                Text(text, justify="left" if column.left else "right", no_wrap=True)
+                for column, text in zip(COLUMNS, words, strict=True)
+            ),
+        ]
+
+    def _heading(self, index: int) -> str:
+        arrow = ("↓" if self._falling else "↑") if index == self._column else ""
+        return f"{COLUMNS[index].title}{arrow}"
+
+    def _here(self) -> RunSummary | None:
+        row = self._table.cursor_row
+        return self._shown[row] if 0 <= row < len(self._shown) else None
+
+    def _chosen(self) -> list[RunSummary]:
+        """Return the marked runs, or the one under the cursor."""
+        by_name = {run.name: run for run in self._runs}
+        here = self._here()
+        return [by_name[name] for name in self._marked] or ([here] if here else [])
+
+    def _tell(self, sentence: str) -> None:
+        told = self.query_one("#told", Static)
+        told.update(Content(plain(sentence)))
+        told.display = bool(sentence)
+
+    # What the keys do.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("open", "mark", "delete", "sort", "reverse", "filter"):
+            return bool(self._runs)
+        if action == "compare":
+            return len(self._marked) > 1
+        return True
+
+    def action_open(self) -> None:
+        """Show the run under the cursor on the Train screen."""
+        run = self._here()
+        if run is None:
+            return
+        if run.state == "broken":
+            self._tell(f"{run.name} cannot be opened: {run.reason}")
+            return
+        self.cockpit.run = Run(run.path)
+        self.app.action_show("train")  # type: ignore[attr-defined]
+
+    def on_data_table_row_selected(self) -> None:
+        self.action_open()
+
+    def on_data_table_row_highlighted(self) -> None:
+        here = self._here()
+        if here is not None and not self._marked:
+            # The column `why` is beyond the edge of a narrow terminal.
+            self._tell(f"{here.state}: {here.reason}" if here.reason else "")
+
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        if event.column_index:
+            self._sort_by(event.column_index - 1)
+
+    def action_mark(self) -> None:
+        """Mark the run for comparing or deleting, or take its mark away."""
+        run = self._here()
+        if run is None:
+            return
+        if run.name in self._marked:
+            self._marked.remove(run.name)
+        else:
+            self._marked.append(run.name)
+        self._tell(f"{len(self._marked)} marked; c compares, Esc unmarks" if self._marked else "")
+        self._show()
+        self._table.action_cursor_down()
+
+    def action_compare(self) -> None:
+        """Lay the curves of the marked runs over each other."""
+        from birdplane.tui.compare import CompareScreen
+
+        chosen = self._chosen()
+        if len(chosen) > len(PATTERNS):
+            self._tell(f"{len(PATTERNS)} runs can be told apart at most; {len(chosen)} are marked")
+            return
+        self.app.push_screen(CompareScreen([Run(run.path) for run in chosen]))
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._sort_by((self._column + 1) % len(COLUMNS))
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self._sort_by(self._column)
+
+    def _sort_by(self, column: int) -> None:
+        self._falling = not self._falling if column == self._column else COLUMNS[column].falling
+        self._column = column
+        for index, (_, drawn) in enumerate(list(self._table.columns.items())[1:]):
+            drawn.label = Text(self._heading(index))
+        self._table.refresh()
+        self._show()
+
+    def action_filter(self) -> None:
+        """Show only the runs whose name or state has what is typed."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def on_input_changed(self) -> None:
+        self._show()
+
+    def on_input_submitted(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = bool(field.value)
+        self._table.focus()
+
+    def action_clear(self) -> None:
+        """Show all runs again, unmarked."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self._marked.clear()
+        self._tell("")
+        self._table.focus()
+        self._show()
+
+    def action_delete(self) -> None:
+        """Remove the marked runs, or the one under the cursor, after a question."""
+        chosen = self._chosen()
+        live = [run.name for run in chosen if run.state in ("running", "paused")]
+        if live:
+            self._tell(f"{', '.join(live)}: still training; stop it first (Enter, s)")
+        elif chosen:
+            names = ", ".join(run.name for run in chosen)
+            question = Confirm(plain(f"Delete {names} with all checkpoints?"))
+            self.app.push_screen(question, lambda yes: self._delete(chosen) if yes else None)
+
+    def _delete(self, chosen: list[RunSummary]) -> None:
+        self.run_worker(lambda: self._delete_all(chosen), thread=True, group="delete", exit_on_error=False)
+
+    def _delete_all(self, chosen: list[RunSummary]) -> None:
+        trouble = ""
+        for run in chosen:
+            try:
+                delete(Run(run.path))
+            except (BirdplaneError, OSError) as error:
+                trouble = str(error)
+        with contextlib.suppress(RuntimeError):
+            self.app.call_from_thread(self._after_delete, chosen, trouble)
+
+    def _after_delete(self, chosen: list[RunSummary], trouble: str) -> None:
+        open_now = self.cockpit.run
+        if open_now is not None and not open_now.path.exists():
+            self.cockpit.run = None
+        self._tell(trouble or f"deleted {', '.join(run.name for run in chosen)}")
+        self._read()

@@ -1,0 +1,104 @@
+"""Beside the chain: what is picked in the step under the cursor, and its form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from birdplane.cli.screen import plain
+from birdplane.params import Parameter
+from birdplane.pipeline import Problem
+from birdplane.tui import wording
+from birdplane.tui.checking import by_name, is_missing, without_mend
+from birdplane.tui.draft import Draft
+from birdplane.tui.form import Form
+from birdplane.tui.signatures import Awaited, signature_of
+from birdplane.tui.steps import Step
+from birdplane.tui.values import ABSENT
+
+_WAITING = "Its form comes in a moment: only with torch can its parameters be read."
+_NOTHING = "There is nothing to set."
+
+
+class Side(Vertical):
+    """The head of a step and its form."""
+
+    DEFAULT_CSS = """
+    Side {
+        #head, #wrong, #remark { height: auto; padding: 0 2; margin-bottom: 1; }
+        #wrong { color: $text-error; }
+        #remark { color: $text-muted; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        for name in ("head", "wrong", "remark"):
+            yield Static(id=name, markup=False)
+        yield Form()
+
+    async def show(
+        self, step: Step, draft: Draft, problems: list[Problem], failures: Mapping[str, str]
+    ) -> None:
+        """Show a step.
+
+        Args:
+            step: of the chain.
+            draft: it is part of.
+            problems: all that are known.
+            failures: why the form of a component could not be had from the helper, by its name.
+        """
+        parameters, remark, failure = _read(step, draft)
+        here = _with_seed(by_name(problems, step.key), step, problems)
+        names = {parameter.name for parameter in parameters}
+        wrong = [without_mend(p).message for p in problems if p.key == step.key and not is_missing(p)]
+        wrong += [
+            text if name == "use" else f"{name}: {text}" for name, text in here.items() if name not in names
+        ]
+        if failure and not wrong:
+            wrong.append(failure)
+        self._put("head", wording.head(step, draft.catalog))
+        self._put("wrong", Content("\n".join(plain(text) for text in wrong)))
+        self._put("remark", Content(plain(failures.get(step.use, remark) if remark == _WAITING else remark)))
+        identity = (step.key, step.use, tuple(sorted(names)))
+        await self.query_one(Form).show(identity, parameters, _given(step, draft), here)
+
+    def _put(self, name: str, content: Content) -> None:
+        static = self.query_one(f"#{name}", Static)
+        static.update(content)
+        static.display = bool(content.plain)
+
+
+def _read(step: Step, draft: Draft) -> tuple[list[Parameter], str, str]:
+    """Return the parameters of a step, a remark where there are none to show, and what went wrong with them."""
+    if step.key == "transforms" or (step.kind and not step.use):
+        return [], "", ""
+    try:
+        signature = signature_of(step, draft.catalog)
+    except Exception as error:  # a plugin's module and signature may raise anything
+        return [], "", " ".join(str(error).split()) or type(error).__name__
+    if isinstance(signature, Awaited):
+        return [], _WAITING, ""
+    parameters = list(signature.parameters.values())
+    return parameters, "" if parameters else _NOTHING, ""
+
+
+def _with_seed(here: dict[str, str], step: Step, problems: list[Problem]) -> dict[str, str]:
+    """Return what is wrong by name; the seed, which has no section, stands in the form of the training."""
+    if step.key != "training":
+        return here
+    return {**here, **{p.key: p.message for p in problems if p.key == "seed"}}
+
+
+def _given(step: Step, draft: Draft) -> dict[str, Any]:
+    document = draft.document
+    if step.key == "training":
+        return {**step.given, "seed": document.get("seed", ABSENT)}
+    if step.key == "output":
+        section = document.get("output")
+        return {"use": section.get("use", ABSENT) if isinstance(section, dict) else section or ABSENT}
+    return dict(step.given)

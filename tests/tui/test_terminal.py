@@ -1,0 +1,228 @@
+"""The cockpit in a real terminal: tmux on a socket of its own, keys sent, the pane read until a deadline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from birdplane.runs import Run
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux here")
+
+#: Trained for minutes, an epoch about a second, so that there is time to look, leave and come back.
+LASTING = """
+seed = 3
+[dataset]
+use = "sketches"
+train = 640
+test = 64
+size = 16
+[[transforms]]
+use = "to-tensor"
+[model]
+use = "convolutional"
+[loss]
+use = "cross-entropy"
+[optimizer]
+use = "sgd"
+[training]
+epochs = 5000
+batch_size = 64
+device = "cpu"
+checkpoint_seconds = 1.0
+"""
+_BIRDPLANE = f"{sys.executable} -m birdplane"
+_STARTING = 60.0
+
+
+class Terminal:
+    """A shell in a tmux of its own."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], size: tuple[int, int] = (80, 24)) -> None:
+        self._socket = f"birdplane-{os.getpid()}-{id(self)}"
+        self._environment = {**os.environ, **environment}
+        self._environment.pop("TMUX", None)
+        shell = "bash --norc --noprofile"
+        width, height = map(str, size)
+        self._tmux(
+            "-u", "-f", "/dev/null", "new-session", "-d", "-x", width, "-y", height, "-c", str(folder), shell
+        )
+
+    def _tmux(self, *words: str) -> str:
+        command = ["tmux", "-L", self._socket, *words]
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, check=True, timeout=20
+        )
+        return done.stdout
+
+    def press(self, *keys: str) -> None:
+        self._tmux("send-keys", *keys)
+
+    def command(self, line: str) -> None:
+        self._tmux("send-keys", "-l", line)
+        self.press("Enter")
+
+    def resize(self, width: int, height: int) -> None:
+        self._tmux("resize-window", "-x", str(width), "-y", str(height))
+
+    @property
+    def text(self) -> str:
+        return self._tmux("capture-pane", "-p")
+
+    def until(self, condition: str | Callable[[str], bool], seconds: float = 15.0) -> str:
+        """Wait until the pane holds a text, or satisfies a condition; return what it holds."""
+        holds = (lambda text: condition in text) if isinstance(condition, str) else condition
+        deadline = time.monotonic() + seconds
+        while not holds(text := self.text):
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain for {condition!r} in\n{text}"
+            time.sleep(0.05)
+        return text
+
+    def cockpit(self) -> psutil.Process:
+        """Return the process of the cockpit in this terminal."""
+        shell = psutil.Process(int(self._tmux("display-message", "-p", "#{pane_pid}")))
+        return next(child for child in shell.children() if "tui" in child.cmdline())
+
+    def close(self) -> None:
+        subprocess.run(["tmux", "-L", self._socket, "kill-server"], capture_output=True, timeout=20)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, runs: Path) -> Iterator[Callable[..., Terminal]]:
+    """A function that opens a terminal of a size; afterwards it is closed, and what trains in `runs` is ended."""
+    opened: list[Terminal] = []
+
+    def open_one(size: tuple[int, int] = (80, 24), **environment: str) -> Terminal:
+        surroundings = {"BIRDPLANE_RUNS": str(runs), "OMP_NUM_THREADS": "1", **environment}
+        opened.append(Terminal(tmp_path, surroundings, size))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+    for folder in runs.glob("*"):
+        status = Run(folder).status()
+        if status.pid is not None:
+            os.kill(status.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def lasting(tmp_path: Path) -> Path:
+    """The file of a pipeline that trains for minutes."""
+    path = tmp_path / "lasting.toml"
+    path.write_text(LASTING, encoding="utf-8")
+    return path
+
+
+def _steps(text: str) -> int:
+    """Return the epoch that a screen's text tells of."""
+    words = text.replace(",", "").split()
+    return int(words[words.index("epoch") + 1]) if "epoch" in words and "of" in words else 0
+
+
+def _curve(text: str) -> str:
+    return "".join(character for character in text if "\u2801" <= character <= "\u28ff")
+
+
+def test_a_run_is_trained_left_found_again_killed_and_resumed(
+    terminal: Callable[..., Terminal], lasting: Path, runs: Path
+) -> None:
+    """The whole life of a run by keys alone. One test, as PyTorch takes seconds to load for each process."""
+    first = terminal()
+    first.command("stty -a > before")
+    first.command(f"{_BIRDPLANE} tui --pipeline {lasting.name}")
+    first.until("t trains it", _STARTING)
+
+    first.press("t")
+    first.until("2 Train")
+    drawn = first.until(lambda text: "running" in text and len(_curve(text)) > 30, _STARTING)
+    first.until(lambda text: _curve(text) != _curve(drawn))
+    epoch = _steps(drawn)
+
+    first.press("d")
+    left = first.until("goes on training")
+    assert "birdplane tui lasting-1" in left
+    first.command("stty -a > after; echo finished")
+    first.until("\nfinished")
+    assert (lasting.parent / "before").read_text() == (lasting.parent / "after").read_text()
+    run = Run(runs / "lasting-1")
+    assert run.status().state == "running"
+
+    first.command(f"clear; {_BIRDPLANE} tui lasting-1")
+    again = first.until(lambda text: "running" in text and len(_curve(text)) > 30, _STARTING)
+    assert _steps(again) >= epoch
+    assert "validation" in again
+
+    for size in ((140, 45), (60, 16), (100, 30)):
+        first.resize(*size)
+        first.until(
+            lambda text, width=size[0]: "running" in text and "┴" in text and _widest(text) > width - 25
+        )
+
+    pid = run.status().pid
+    assert pid is not None
+    killed = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    first.until("crashed:", 10)
+    assert time.monotonic() - killed < 2.0
+    first.press("r")
+    first.until("starting", 5)
+    first.until("running", _STARTING)
+
+    first.cockpit().send_signal(signal.SIGHUP)
+    first.until(lambda text: text.rstrip().endswith("$"))
+    assert run.status().state == "running"
+
+
+def _widest(text: str) -> int:
+    return max(len(line) for line in text.splitlines())
+
+
+def test_a_run_of_the_command_line_is_watched_paused_and_stopped(
+    terminal: Callable[..., Terminal], lasting: Path, runs: Path
+) -> None:
+    elsewhere, here = terminal(), terminal()
+    elsewhere.command(f"{_BIRDPLANE} train {lasting.name} --run mine --plain")
+    deadline = time.monotonic() + _STARTING
+    while not (runs / "mine" / "events.jsonl").is_file():
+        assert time.monotonic() < deadline, elsewhere.text
+        time.sleep(0.05)
+    here.command(f"{_BIRDPLANE} tui mine")
+    here.until(lambda text: "running" in text and len(_curve(text)) > 10, _STARTING)
+    here.press("p")
+    here.until("● paused")
+    here.press("p")
+    here.until("● running")
+    here.press("s")
+    here.until("stopped and saved")
+    elsewhere.until("birdplane resume mine")
+    here.press("q")
+    here.until(lambda text: text.rstrip().endswith("$"))
+
+
+def test_without_a_terminal_it_says_what_to_use_instead(runs: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "birdplane", "tui"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr
+    assert "birdplane train" in done.stderr
+
+
+def test_a_dumb_terminal_is_told_the_same(terminal: Callable[..., Terminal]) -> None:
+    dumb = terminal()
+    dumb.command(f"TERM=dumb {_BIRDPLANE} tui")
+    assert "needs a terminal" in dumb.until("error:", 30)
