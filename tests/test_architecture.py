@@ -18,7 +18,7 @@ SOURCE = Path(birdplane.__file__).parent
 BUILTIN = Path(birdplane_builtin.__file__).parent
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"
 #: What anybody's plugin may import besides the public names; none of it imports torch.
-OPEN_TO_PLUGINS = ("errors", "components", "reporting", "pictures")
+OPEN_TO_PLUGINS = ("errors", "components", "reporting", "cache", "durable", "pictures")
 WITHOUT_TORCH = (
     *OPEN_TO_PLUGINS,
     "registry",

@@ -112,7 +112,7 @@ def test_the_weights_follow_the_seed_and_leave_the_global_generator_alone(tiny: 
     assert torch.equal(torch.rand(2), expected)
     two, _ = assembled(tiny())
     other, _ = assembled(tiny("seed=1"))
-    weights = [list(assembly.model.parameters())[0] for assembly in (one, two, other)]
+    weights = [next(iter(assembly.model.parameters())) for assembly in (one, two, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

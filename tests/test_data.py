@@ -292,7 +292,7 @@ def test_a_holdout_of_a_plain_dataset_never_holds_its_test_pictures() -> None:
 
 
 def test_too_few_pictures_to_divide_are_told() -> None:
-    with pytest.raises(BirdplaneError, match="dataset: 2 pictures cannot be divided with 0.2 held out"):
+    with pytest.raises(BirdplaneError, match=r"dataset: 2 pictures cannot be divided with 0\.2 held out"):
         split(lambda: Plain(2), False, 0, 0)
 
 

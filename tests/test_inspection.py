@@ -109,7 +109,7 @@ def test_a_run_whose_only_checkpoint_is_damaged_cannot_be_used(tiny_run: Run, tm
     for path in run.checkpoints.iterdir():
         (path / "state.json").write_text("{}")
     with pytest.raises(
-        BirdplaneError, match="run 'copy' cannot be used: the checkpoint .* is damaged: state.json"
+        BirdplaneError, match=r"run 'copy' cannot be used: the checkpoint .* is damaged: state\.json"
     ):
         TrainedModel(run)
 

@@ -185,7 +185,7 @@ def test_an_annotation_that_cannot_be_evaluated_is_told() -> None:
     def transform(*, size: OnlyForTypeCheckers = 3) -> None: ...
 
     with pytest.raises(
-        UsageError, match="transform 't': its annotations cannot be read: .*OnlyForTypeCheckers"
+        UsageError, match=r"transform 't': its annotations cannot be read: .*OnlyForTypeCheckers"
     ):
         Signature(transform, frozenset(), "transform 't'")
 
@@ -244,7 +244,7 @@ def test_a_type_of_which_no_form_can_be_made_is_told_when_it_is_used() -> None:
 def test_a_constraint_that_does_not_suit_its_type_is_the_components_fault_and_told_as_such() -> None:
     def model(*, odd: Annotated[int, MinLen(1)] = 3) -> None: ...
 
-    with pytest.raises(UsageError, match="model 'm': its parameters cannot be checked: .*'min_length'"):
+    with pytest.raises(UsageError, match=r"model 'm': its parameters cannot be checked: .*'min_length'"):
         Signature(model, frozenset(), "model 'm'").problems({"odd": 4})
 
 

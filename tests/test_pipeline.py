@@ -123,8 +123,8 @@ def test_a_wrong_recipe_is_answered_with_the_nearest_and_all_that_there_are() ->
 def test_what_cannot_be_read_is_told_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.toml: cannot be read: No such file or directory"):
         Pipeline.load(tmp_path / "none.toml")
-    with pytest.raises(UsageError, match="folder.toml: cannot be read: Is a directory"):
-        (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(UsageError, match=r"folder\.toml: cannot be read: Is a directory"):
         Pipeline.load(tmp_path / "folder.toml")
     (tmp_path / "latin.toml").write_bytes(b"seed = 1 # \xe4\n")
     with pytest.raises(UsageError, match=r"latin\.toml: not a text file in UTF-8"):

@@ -233,7 +233,12 @@ def test_a_plugin_that_brings_only_a_hook_is_ok(
 def test_a_hook_that_raises_in_one_plugin_is_called_in_the_others(
     load: Callable[..., Plugins], write_plugin: Write, site: Path
 ) -> None:
-    telling = "from birdplane import hookimpl\n@hookimpl\ndef birdplane_event(run, event):\n    event.append({name!r})\n"
+    telling = (
+        "from birdplane import hookimpl\n"
+        "@hookimpl\n"
+        "def birdplane_event(run, event):\n"
+        "    event.append({name!r})\n"
+    )
     write_plugin(site, "a-first", telling.format(name="a-first"))
     write_plugin(site, "b-bad", telling.format(name="b-bad") + "    raise ValueError('no')\n")
     write_plugin(site, "c-last", telling.format(name="c-last"))

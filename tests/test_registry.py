@@ -104,9 +104,7 @@ def test_a_component_is_registered_by_a_call_or_as_a_decorator() -> None:
 
 def test_a_name_that_is_taken_is_refused_with_who_has_it() -> None:
     models = registry("model", OWN)
-    with pytest.raises(
-        UsageError, match="the model 'net' is there already, from somebodys 1.0|from birdplane 1.0"
-    ):
+    with pytest.raises(UsageError, match=r"the model 'net' is there already, from birdplane 1\.0"):
         models.register("net", tiny)
     models.register("mine", tiny)
     with pytest.raises(UsageError, match="the model 'mine' is there already, from python"):

@@ -46,6 +46,18 @@ SETTINGS = {
         "training.decay_norm_and_bias=false",
         "optimizer.use=adam",
     ),
+    "swift-muon-bfloat16": (
+        "transforms=[{use='to-tensor'}, {use='normalize'}, {use='random-flip'}, {use='random-crop', padding=1}]",
+        "model.use=swift",
+        "model.widths=[8, 8]",
+        "model.depths=[1, 1]",
+        "model.mirror=true",
+        "optimizer.use=muon",
+        "schedule.use=one-cycle",
+        "training.precision=bfloat16",
+        "training.channels_last=true",
+        "training.drop_last=true",
+    ),
     "by-sample": ("transforms=[{use='random-rotation'}, {use='color-jitter'}, {use='to-tensor'}]",),
     "incomplete-batches": ("dataset.train=57", "training.validate_every=2", "training.holdout=0.2"),
 }

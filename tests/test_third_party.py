@@ -202,7 +202,7 @@ def test_an_installed_plugin_brings_its_parts_and_is_told_of_events(
     site = write_plugin(tmp_path / "site", "zoo", PLUGIN.replace("import torchvision\n", ""))
     command = [
         sys.executable, "-m", "birdplane", "train", tiny_file, "--runs", tmp_path / "runs", "--run", "r",
-        "--set", "dataset.use=stripes", "--set", "transforms=[{use='zoo/their-tensor'}]", "--set", "training.epochs=2",
+        "--set", "dataset.use=stripes", "--set", "transforms=['zoo/their-tensor']", "--set", "training.epochs=2",
     ]  # fmt: skip
     done = subprocess.run(
         [*map(str, command)], env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True

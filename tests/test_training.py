@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -240,7 +241,7 @@ def test_the_start_tells_what_is_known_only_now(tiny: Tiny) -> None:
 def test_progress_is_told_at_most_ten_times_a_second_however_short_the_epochs(tiny: Tiny) -> None:
     _, events = trained(tiny("training.epochs=60"))
     times = [event.time for event in of_kind(Progress, events)]
-    spans = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    spans = [later - earlier for earlier, later in pairwise(times)]
     # The last one tells what is left, and may come early.
     assert all(span > 0.09 for span in spans[:-1])
     assert sum(event.count for event in of_kind(Progress, events)) == 240
@@ -356,7 +357,7 @@ def test_a_paused_run_gives_a_sign_of_life_about_every_second_and_takes_no_step(
     paused = [event for event in of_kind(Heartbeat, events) if event.state == "paused"]
     assert 2 <= len(paused) <= 4
     assert len({event.step for event in paused}) == 1
-    spans = [later.time - earlier.time for earlier, later in zip(paused, paused[1:], strict=False)]
+    spans = [later.time - earlier.time for earlier, later in pairwise(paused)]
     assert all(0.9 < span < 5 for span in spans)
     assert isinstance(events[-1], End)
 
@@ -390,9 +391,9 @@ def test_a_run_is_trained_by_one_process_at_a_time(tiny: Tiny, tmp_path: Path) -
 
 def failing(pipeline: Pipeline, run: Run | None = None) -> tuple[str, list[Event]]:
     events: list[Event] = []
+    trainer = train(pipeline, run)
     with pytest.raises(BirdplaneError) as caught:
-        for event in train(pipeline, run):
-            events.append(event)
+        events.extend(trainer)
     assert "\n" not in str(caught.value)
     end = events[-1]
     assert isinstance(end, End)
@@ -425,17 +426,11 @@ def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights(tiny: Tin
         f"the loss is {bad} at step 7 (epoch 2); the weights are those before that step: try a lower optimizer.lr, "
         "or normalize the pictures"
     )
-    six = train(tiny(), None, Script())
-    for event in six:
-        if event.step == 6:
-            break
     assert all(tensor.isfinite().all() for tensor in weights(trainer).values())
-    by_hand = Optimization6(tiny)
-    assert equal(weights(trainer), by_hand)
+    assert equal(weights(trainer), weights_after_six_steps(tiny))
 
 
-def Optimization6(tiny: Tiny) -> dict[str, Tensor]:  # noqa: N802
-    """The weights after six steps of the tiny pipeline, taken one by one."""
+def weights_after_six_steps(tiny: Tiny) -> dict[str, Tensor]:
     assembly, batches = parts(tiny())
     optimization, position = Optimization(assembly, 12), Position()
     for epoch in range(2):

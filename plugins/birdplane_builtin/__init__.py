@@ -144,6 +144,11 @@ OPTIMIZERS = [
         target="birdplane_builtin.optimizers:adamw",
         summary="adam with its weight decay kept apart from the slope.",
     ),
+    Optimizer(
+        name="muon",
+        target="birdplane_builtin.optimizers:muon",
+        summary="Orthogonal steps for convolutions, gradient descent for the rest: quick on small nets.",
+    ),
 ]
 
 SCHEDULES = [

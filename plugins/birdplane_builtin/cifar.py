@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typing_extensions import Doc
 
 from birdplane import durable
+from birdplane.cache import cache_folder
 from birdplane.errors import BirdplaneError, UsageError, nearest
 from birdplane.reporting import task
 from birdplane_builtin.archive import read_members
 from birdplane_builtin.download import (
-    cache_folder,
     cannot_store,
     fetch,
     is_verified,

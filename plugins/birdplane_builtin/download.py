@@ -36,26 +36,6 @@ _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OTHER_WAYS = "dataset.source=PATH or URL takes a file you already have or a mirror"
 
 
-def cache_folder() -> Path:
-    """Return the folder for what can be fetched or made again; it need not exist yet.
-
-    It is `BIRDPLANE_CACHE`, else the user's cache folder.
-
-    Raises:
-        BirdplaneError: there is no home folder to put it in.
-    """
-    chosen = os.environ.get("BIRDPLANE_CACHE")
-    if not chosen:
-        from platformdirs import user_cache_dir
-
-        chosen = user_cache_dir("birdplane", appauthor=False)
-        if not Path(chosen).is_absolute():
-            raise BirdplaneError(
-                "no home folder to keep downloads in; set BIRDPLANE_CACHE to a folder you may write"
-            )
-    return Path(chosen).expanduser().absolute()
-
-
 def local_path(source: str) -> Path | None:
     """Return the path that `source`, a path or a `file://` URL, names; None for any other URL."""
     scheme, separator, rest = source.partition("://")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import SGD, Adam, AdamW
 
+    from birdplane_builtin.muon import Muon
+
 Decay = Annotated[float, Ge(0)]
 Beta = Annotated[float, Ge(0), Lt(1)]
 
@@ -99,6 +101,34 @@ def adamw(
         eps=eps,
         weight_decay=weight_decay,
         fused=_has_fused_kernel(groups),
+    )
+
+
+def muon(
+    params: Iterable[Any],
+    *,
+    lr: Annotated[
+        float, Gt(0), Doc("Of convolutions: about the share of their weights that a step replaces.")
+    ] = 0.15,
+    other_lr: Annotated[float, Gt(0), Doc("Learning rate of all other parameters.")] = 0.25,
+    momentum: Annotated[
+        float, Ge(0), Lt(1), Doc("The share of the last step that goes into the next.")
+    ] = 0.6,
+    weight_decay: Annotated[
+        Decay, Doc("Pull of the weights towards 0, times the learning rate, apart from the slope.")
+    ] = 0.0,
+    iterations: Annotated[int, Ge(1), Doc("More make a step more nearly orthogonal, and cost time.")] = 3,
+) -> Muon:
+    """Muon for convolutions: steps made orthogonal. Gradient descent for all other parameters."""
+    from birdplane_builtin.muon import Muon
+
+    return Muon(
+        params,
+        lr=lr,
+        other_lr=other_lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        iterations=iterations,
     )
 
 

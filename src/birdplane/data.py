@@ -79,8 +79,8 @@ class Pictures:
         if self.classes is not None and len(labels) and not 0 <= labels.min() <= labels.max() < self.classes:
             wrong = np.flatnonzero((labels < 0) | (labels >= self.classes))[0]
             raise BirdplaneError(
-                f"dataset: picture {wanted[wrong]} has the label {labels[wrong]}, but there are {self.classes} classes, "
-                "counted from 0"
+                f"dataset: picture {wanted[wrong]} has the label {labels[wrong]}, "
+                f"but there are {self.classes} classes, counted from 0"
             )
         return images, labels
 

@@ -292,17 +292,11 @@ def _look_at_folders(findings: Findings) -> None:
     runs = runs_folder()
     findings.runs = {"folder": str(runs), "exists": runs.is_dir(), "count": len(list_runs(runs))}
     _check_writable(findings, runs, "BIRDPLANE_RUNS")
-    cache = _cache_folder()
+    from birdplane.cache import cache_folder
+
+    cache = cache_folder()
     findings.cache = {"folder": str(cache), "exists": cache.is_dir(), "contents": _contents(cache)}
     _check_writable(findings, cache, "BIRDPLANE_CACHE")
-
-
-def _cache_folder() -> Path:
-    if chosen := os.environ.get("BIRDPLANE_CACHE"):
-        return Path(chosen)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("birdplane", appauthor=False)
 
 
 def _contents(folder: Path) -> list[dict[str, Any]]:

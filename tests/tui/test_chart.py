@@ -179,7 +179,7 @@ def test_every_pattern_differs_from_the_others() -> None:
 
 def test_a_new_point_refreshes_some_cells_only(drive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loss = Series("train", 0)
-    for step in range(500):
+    for step in range(600):
         loss.append(step / 100, 1 / (1 + step / 100))
     chart = Chart("loss", (loss,))
     refreshed: list[Region] = []
@@ -188,7 +188,7 @@ def test_a_new_point_refreshes_some_cells_only(drive: Any, monkeypatch: pytest.M
         chart.grow(10.0)
         await pilot.pause()
         monkeypatch.setattr(chart, "refresh", lambda *regions, **_: refreshed.extend(regions))
-        for step in range(500, 520):
+        for step in range(600, 620):
             loss.append(step / 100, 1 / (1 + step / 100))
             chart.grow(10.0)
         assert refreshed

@@ -13,7 +13,6 @@ import typer
 from birdplane.cli import app
 from birdplane.cli.options import Json
 from birdplane.cli.screen import (
-    plain,
     print_error,
     print_facts,
     print_heading,
@@ -21,10 +20,10 @@ from birdplane.cli.screen import (
     print_table,
     print_warning,
     showing_preparation,
-    size,
 )
 from birdplane.components import KINDS, Component, Loss, Model, Recipe, Registered, Transform
 from birdplane.errors import BirdplaneError, UsageError, nearest
+from birdplane.text import plain, size
 
 if TYPE_CHECKING:
     from birdplane.params import Parameter

@@ -9,8 +9,8 @@ import sys
 import time
 from typing import Protocol, TextIO
 
-from birdplane.cli.screen import duration, plain
 from birdplane.events import Alert, End, Epoch, Event, Heartbeat, Progress, Start, to_json
+from birdplane.text import duration, plain
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 
@@ -62,7 +62,6 @@ class Table:
         self._live = live
         self._unicode = (getattr(out, "encoding", "") or "").lower().replace("-", "") == "utf8"
         self._start: Start | None = None
-        self._began = time.monotonic()
         self._drawn = 0.0
         self._best: Epoch | None = None
         self._short_epochs = False
@@ -86,7 +85,7 @@ class Table:
         self._moving("", now=True)
 
     def _on_start(self, event: Start) -> None:
-        self._start, self._began = event, time.monotonic()
+        self._start = event
         facts = event.facts
         dot = " · " if self._unicode else " - "
         described = [
@@ -118,7 +117,7 @@ class Table:
         )
 
     def _on_end(self, event: End) -> None:
-        took = duration(time.monotonic() - self._began)
+        took = duration(event.time - self._start.time if self._start else 0.0)
         if event.status == "failed":
             self._line(f"failed after {took}: {plain(event.reason)}")
             return
@@ -133,10 +132,11 @@ class Table:
         if start is None:
             return ""
         within = (event.step - 1) % start.steps_per_epoch + 1
-        left = (start.epochs * start.steps_per_epoch - event.step) * (time.monotonic() - self._began)
+        left = (start.epochs * start.steps_per_epoch - event.step) * (event.time - start.time)
         left /= max(event.step - start.step, 1)
         waiting = f"  {event.wait:.0%} waiting for data" if event.wait > 0.2 else ""
-        figures = f"  loss {event.mean:.4f}  {event.samples_per_second:,.0f} pictures/s  {duration(left)} left{waiting}"
+        pace = f"{event.samples_per_second:,.0f} pictures/s"
+        figures = f"  loss {event.mean:.4f}  {pace}  {duration(left)} left{waiting}"
         width = max(4, min(22, shutil.get_terminal_size().columns - 1 - 8 - len(figures)))
         return f"{event.epoch:5d}   {self._bar(within / start.steps_per_epoch, width)}{figures}"
 

@@ -8,7 +8,8 @@ import typer
 
 from birdplane.cli import app
 from birdplane.cli.options import Json
-from birdplane.cli.screen import print_facts, print_heading, print_json, size
+from birdplane.cli.screen import print_facts, print_heading, print_json
+from birdplane.text import size
 
 if TYPE_CHECKING:
     from birdplane.diagnosis import Findings

@@ -14,7 +14,6 @@ from birdplane.cli.options import Json, RunName, Runs
 from birdplane.cli.screen import (
     bar,
     percent,
-    plain,
     print_error,
     print_facts,
     print_heading,
@@ -23,6 +22,7 @@ from birdplane.cli.screen import (
     showing_preparation,
 )
 from birdplane.errors import BirdplaneError, UsageError
+from birdplane.text import plain
 
 if TYPE_CHECKING:
     from birdplane.inspection import Evaluation, Prediction, TrainedModel

@@ -10,8 +10,9 @@ import typer
 
 from birdplane.cli import app
 from birdplane.cli.options import Json, RunName, Runs
-from birdplane.cli.screen import duration, percent, plain, print_json, print_table
+from birdplane.cli.screen import percent, print_json, print_table
 from birdplane.errors import BirdplaneError
+from birdplane.text import duration, plain
 
 if TYPE_CHECKING:
     from birdplane.runs import Run, RunSummary, Status

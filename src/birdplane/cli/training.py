@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from birdplane.cli import app
+from birdplane.cli.options import Runs
 from birdplane.errors import BirdplaneError, UsageError
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ Set = Annotated[
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Override a key, such as training.epochs=3; may be repeated."
     ),
-]
-Runs = Annotated[
-    Path | None, typer.Option("--runs", help="The folder of the runs. [default: BIRDPLANE_RUNS or ./runs]")
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="A line an epoch, and nothing that moves.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")]
@@ -217,11 +215,13 @@ def _where(runs: Path | None) -> str:
 
 
 def _suggest(run: Run, runs: Path | None) -> None:
-    where = _where(runs)
+    commands = {
+        f"birdplane evaluate {run.name}{_where(runs)}": "where it is right and wrong",
+        f"birdplane predict {run.name}{_where(runs)} IMAGE": "what it sees in a picture of yours",
+        "birdplane tui": "all of it on one screen",
+        "birdplane list": "everything that can be combined",
+    }
+    width = max(map(len, commands))
     typer.echo(f"the run is in {run.path}; next:")
-    typer.echo(f"  birdplane evaluate {run.name}{where}         where it is right and wrong")
-    typer.echo(f"  birdplane predict {run.name}{where} IMAGE    what it sees in a picture of yours")
-    typer.echo(
-        "  birdplane train demo --set model.use=fully-connected    the same with a net that ignores space"
-    )
-    typer.echo("  birdplane list                        everything that can be combined")
+    for command, purpose in commands.items():
+        typer.echo(f"  {command:<{width}}  {purpose}")

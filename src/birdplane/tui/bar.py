@@ -44,6 +44,10 @@ class TopBar(Static):
 
     def _look(self) -> None:
         if self._tiny and self.screen.is_current:
+            own = getattr(self.screen, "line", None)
+            if own is not None:  # of a screen that is about something else than the run
+                self._show(own())
+                return
             run: Run | None = self.app.cockpit.run  # type: ignore[attr-defined]
             self.run_worker(lambda: self._tell(run), thread=True, group="bar", exit_on_error=False)
 
@@ -59,7 +63,7 @@ class TopBar(Static):
 
 def one_line(run: Run | None) -> str:
     """Return state, epoch, loss and accuracy of a run in a line."""
-    from birdplane.cli.screen import plain
+    from birdplane.text import plain
     from birdplane.tui.facts import number, percent
 
     if run is None:

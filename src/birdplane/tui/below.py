@@ -9,7 +9,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from birdplane.cli.screen import plain
+from birdplane.text import plain
 from birdplane.tui import wording
 from birdplane.tui.facts import fitted
 from birdplane.tui.knowledge import Knowledge

@@ -14,8 +14,8 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Footer, Static
 
-from birdplane.cli.screen import plain
 from birdplane.errors import BirdplaneError
+from birdplane.text import plain
 from birdplane.tui import opening, steps, wording
 from birdplane.tui.bar import TopBar
 from birdplane.tui.below import Below
@@ -57,7 +57,8 @@ class BuildScreen(Screen[None]):
         &.-narrow.-in-form Side { display: block; }
         &.-narrow.-in-form Chain { display: none; }
         &.-low #title, &.-low #middle, &.-low Below, &.-lowest #middle, &.-lowest Below { margin-top: 0; }
-        &.-low Below #command, &.-lowest Below #command { max-height: 1; }
+        &.-low Below #command, &.-lowest Below #command { text-wrap: nowrap; text-overflow: ellipsis; }
+        &.-lowest Below #verdict { max-height: 1; }
         &.-lowest #title { display: none; }
     }
     """
@@ -92,6 +93,7 @@ class BuildScreen(Screen[None]):
         self._command = ""
         #: Why the helper could not tell the form of a component, by its name.
         self._formless: dict[str, str] = {}
+        self._form_due = self._filling = False
 
     @property
     def cockpit(self) -> Cockpit:
@@ -167,10 +169,10 @@ class BuildScreen(Screen[None]):
         mend = self._mend.words if self._mend else ""
         self.query_one(Below).show(known, mend, trouble_of(draft.catalog), self._command)
 
-    def line(self) -> Content:
+    def line(self) -> str:
         """Return the facts in one line, for a terminal that has room for nothing else."""
         facts = [wording.verdict(self._known, ""), *wording.figures(self._known)]
-        return fitted([plain(self._draft.source), *facts], self.app.size.width)
+        return fitted([plain(self._draft.source), *facts], self.app.size.width).plain
 
     def _find_mend(self) -> Mend | None:
         """Return the mend for what is said first, else for anything that is wrong."""
@@ -179,10 +181,20 @@ class BuildScreen(Screen[None]):
         return next((mend for mend in mends if mend), None)
 
     def _show_form(self) -> None:
-        self.run_worker(self._fill_form(), group="form", exclusive=True, exit_on_error=False)
+        """Fill the form anew. Never two at once, and none is cancelled: that would cancel its widgets' own tasks."""
+        if not self._form_due:
+            self._form_due = True
+            if not self._filling:
+                self.run_worker(self._fill_form(), group="form", exit_on_error=False)
 
     async def _fill_form(self) -> None:
-        await self.query_one(Side).show(self._step, self._draft, self._known.all, self._formless)
+        self._filling = True
+        try:
+            while self._form_due:
+                self._form_due = False
+                await self.query_one(Side).show(self._step, self._draft, self._known.all, self._formless)
+        finally:
+            self._filling = False
         if any(name not in self._formless for _, name in self._draft.catalog.awaited):
             self.run_worker(self._ask_forms(), group="forms", exclusive=True, exit_on_error=False)
 

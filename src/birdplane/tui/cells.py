@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
 
-from birdplane.cli.screen import plain
+from birdplane.text import plain
 
 #: The style of what is less important: `$text-muted` has no colour of its own inside a line, only as a widget's.
 MUTED = "$foreground 60%"

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from birdplane.cli.screen import plain
+from birdplane.text import plain
 
 Mark = Literal["right", "wrong", "open"]
 #: A sign and its style for each mark.
@@ -37,6 +37,7 @@ class Line:
         values: what the numbers of that are.
         mark: whether it is right.
         faint: whether the text says that nothing was picked.
+        settled: whether the shape is that of the draft as it is now.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Line:
     values: str = ""
     mark: Mark = "right"
     faint: bool = False
+    settled: bool = True
 
 
 class Chain(OptionList):
@@ -120,7 +122,7 @@ class Chain(OptionList):
             (f"{sign} ", style),
             (label, "$foreground 60%" if line.label else ""),
             (text, "$foreground 60%" if line.faint else ""),
-            (leaves, "$foreground 60%"),
+            (leaves, "$foreground 60%" if line.settled else "$foreground 30%"),
         )
 
     async def _on_click(self, event: events.Click) -> None:

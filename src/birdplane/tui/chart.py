@@ -91,10 +91,12 @@ class Chart(Widget):
         self._log = self._smoothed = False
         self._cross: float | None = None
         self._x, self._y = Axis(0, 1), Axis(0, 1)
+        self._width, self._rows, self._dots = 1, 1, (2, 4)
         self._traces: list[Trace] = []
         self._masks: list[list[bool]] = []
         self._grid: list[list[_Cell]] = []
         self._revisions: list[int] = []
+        self._broken = 0
         self._styles: dict[str, Style] = {}
 
     # What others ask of it.
@@ -139,9 +141,14 @@ class Chart(Widget):
             self.redraw()
             return
         firsts = [first for trace in self._traces if (first := trace.draw()) is not None]
+        broken = sum(len(one.broken) for one in self._series)
         if firsts:
             self._put_plot(min(firsts) // self._dots[0])
+        elif broken != self._broken:
+            self._mark_broken(0, self._width)
+        if firsts or broken != self._broken:
             self._put_line(0, self._heading())
+        self._broken = broken
 
     def set_scale(self, *, log: bool, smoothed: bool) -> None:
         """Choose equal factors or equal steps on the y axis, and means or the values themselves."""
@@ -167,17 +174,11 @@ class Chart(Widget):
     def _ascii(self) -> bool:
         return bool(getattr(self.app, "ascii_only", False))
 
-    @property
-    def _dots(self) -> tuple[int, int]:
-        return (1, 1) if self._ascii else (2, 4)
-
-    @property
-    def _width(self) -> int:
-        return max(1, self.size.width - _LABEL_WIDTH - 2)
-
-    @property
-    def _rows(self) -> int:
-        return max(1, self.size.height - 3)
+    def _measure(self) -> None:
+        """Note how much room there is: asked of Textual for every cell it would take most of the time."""
+        width, height = self.size
+        self._width, self._rows = max(1, width - _LABEL_WIDTH - 2), max(1, height - 3)
+        self._dots = (1, 1) if self._ascii else (2, 4)
 
     def _y_axis(self) -> Axis:
         return y_axis(self._series, self._rows, self._bounds, log=self._log, smoothed=self._smoothed)
@@ -195,6 +196,7 @@ class Chart(Widget):
         if self.size.width <= _LABEL_WIDTH + 4 or self.size.height < 4:
             self._grid = []
             return
+        self._measure()
         if not self._grid:
             self._grid = [[_BLANK] * self.size.width for _ in range(self.size.height)]
             self.refresh()
@@ -222,34 +224,34 @@ class Chart(Widget):
         ticks = self._tick_rows()
         cross = self._cross_column()
         for row in range(self._rows):
-            cells = [self._cell(column, row, row in ticks, column == cross) for column in range(first, last)]
+            empty: _Cell = ("┈", "grid") if row in ticks else _BLANK
+            cells = [self._cell(column, row) or empty for column in range(first, last)]
+            if cross is not None and first <= cross < last and cells[cross - first] == empty:
+                cells[cross - first] = ("│", "cross")
             self._put(1 + row, _LABEL_WIDTH + 2 + first, cells)
+        self._mark_broken(first, last)
 
-    def _cell(self, column: int, row: int, tick: bool, cross: bool) -> _Cell:
+    def _cell(self, column: int, row: int) -> _Cell | None:
+        """Return the dots of the curve that passes a cell, None where there is none."""
         across, down = self._dots
-        shift = down * (self._rows - 1 - row)
-        left = right = 0
-        shown, at, every = -1, column * across, (1 << down) - 1
+        shift, every = down * (self._rows - 1 - row), (1 << down) - 1
+        at = column * across
         # A cell has one colour, so it is given to one curve: the last that passes it.
-        for index in reversed(range(len(self._traces))):
+        for index in range(len(self._traces) - 1, -1, -1):
             mask, columns = self._masks[index], self._traces[index].columns
             left = columns[at] >> shift & every if mask[at] else 0
             right = columns[at + 1] >> shift & every if across == 2 and mask[at + 1] else 0
             if left or right:
-                shown = index
-                break
-        if row == 0 and self._is_broken(column):
-            return ("x" if self._ascii else "×", "broken")
-        if shown >= 0:
-            text = _MARKS[shown % len(_MARKS)] if self._ascii else braille(left, right)
-            return text, str(shown % len(PATTERNS) + 1)
-        if cross:
-            return "│", "cross"
-        return ("┈", "grid") if tick else _BLANK
+                text = _MARKS[index % len(_MARKS)] if across == 1 else braille(left, right)
+                return text, str(index % len(PATTERNS) + 1)
+        return None
 
-    def _is_broken(self, column: int) -> bool:
-        begin, end = (self._x.low + (column + half) * self.step for half in (-0.5, 0.5))
-        return any(begin <= x < end for one in self._series for x in one.broken)
+    def _mark_broken(self, first: int, last: int) -> None:
+        """Put a cross on top of each column with values that are not finite."""
+        places = (self._x.place(x) for one in self._series for x in one.broken)
+        for column in {round(place * (self._width - 1)) for place in places}:
+            if first <= column < last:
+                self._put(1, _LABEL_WIDTH + 2 + column, [("x" if self._ascii else "×", "broken")])
 
     def _cross_column(self) -> int | None:
         if self._cross is None or not self._grid:
@@ -288,24 +290,19 @@ class Chart(Widget):
         return [_cells(corner + "".join(line), "axis"), _cells("".join(text), "axis")]
 
     def _heading(self) -> list[_Cell]:
-        smoothed = self._smoothed and any(one.inertia for one in self._series)
-        title = self._title + ", log" * self._y.log + ", smoothed" * smoothed
         legend: list[_Cell] = []
         if self._cross is not None:
             legend += _cells(f"{self._x_label} {self._cross:.2f}".ljust(len(self._x_label) + 7), "axis")
-        room = self.size.width
+        room = self.size.width - len(self._title) - 2
         for index, one in enumerate(self._series):
-            entry = [
-                *_cells("  ", ""),
-                *_cells(
-                    f"{sample_of(index, self._ascii)} {self._reading(one)}", str(index % len(PATTERNS) + 1)
-                ),
-            ]
-            if len(legend) + len(entry) <= room - 2:
+            words = f"{sample_of(index, self._ascii)} {self._reading(one)}"
+            entry = [*_cells("  ", ""), *_cells(words, str(index % len(PATTERNS) + 1))]
+            if len(legend) + len(entry) <= room:
                 legend += entry
-        if len(title) + 2 + len(legend) > room:
-            title = ""
-        return [*_cells(title.ljust(room - len(legend)), "title"), *legend]
+        smoothed = self._smoothed and any(one.inertia for one in self._series)
+        manner = ", log" * self._y.log + ", smoothed" * smoothed
+        title = self._title + (manner if len(manner) + len(legend) <= room else "")
+        return [*_cells(title.ljust(self.size.width - len(legend)), "title"), *legend]
 
     def _reading(self, series: Series) -> str:
         found = series.nearest(series.end if self._cross is None else self._cross, self._smoothed)

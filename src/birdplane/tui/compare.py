@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widgets import DataTable, Footer, Static
 
-from birdplane.cli.screen import plain
 from birdplane.runs import Run
+from birdplane.text import plain
 from birdplane.tui import facts
 from birdplane.tui.bar import TopBar
 from birdplane.tui.chart import Chart, sample_of

@@ -10,7 +10,7 @@ from typing import Any
 from rich.cells import cell_len
 from textual.content import Content
 
-from birdplane.cli.screen import plain
+from birdplane.text import plain
 from birdplane.tui.cells import MUTED, bar, cut, left, right
 from birdplane.tui.facts import fitted
 from birdplane.tui.picture import Picture, Tile

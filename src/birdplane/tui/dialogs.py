@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from birdplane.cli.screen import plain
+from birdplane.text import plain
 
 
 class SaveAs(ModalScreen[Path | None]):
@@ -42,7 +42,7 @@ class SaveAs(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(Content("Save the pipeline as"), classes="title")
-            yield Input(plain(self._proposed), placeholder="a name", compact=True, select_on_focus=False)
+            yield Input(plain(self._proposed), placeholder="a name", compact=True)
             yield Static("", classes="foot")
 
     def on_mount(self) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from birdplane.cli.screen import duration, plain, size
 from birdplane.runs import Status
+from birdplane.text import duration, plain, size
 from birdplane.tui.monitor import Monitor
 
 #: The style of a state's dot; the word beside it says the same without colour.
@@ -78,7 +78,7 @@ def pace_words(monitor: Monitor, status: Status) -> list[str]:
     progress = monitor.progress
     if progress is None or not status.live:
         return []
-    return [f"{progress.samples_per_second:,.0f} pictures/s", f"{progress.wait:.0%} waiting for data"]
+    return [f"{progress.samples_per_second:,.0f} pictures/s", f"{100 * progress.wait:.0f} % waiting for data"]
 
 
 def memory_words(memory: int | None) -> str:

@@ -15,8 +15,8 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Input
 
-from birdplane.cli.screen import plain
 from birdplane.params import Parameter
+from birdplane.text import plain
 from birdplane.tui.values import ABSENT, kind_of, parse, shown, shown_default
 
 

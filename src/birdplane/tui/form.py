@@ -11,8 +11,8 @@ from textual.containers import Grid, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from birdplane.cli.screen import plain
 from birdplane.params import Parameter
+from birdplane.text import plain
 from birdplane.tui.fields import Field, Options, field_for
 from birdplane.tui.values import ABSENT, hint
 

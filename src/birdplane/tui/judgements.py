@@ -7,18 +7,18 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from birdplane.cli.screen import plain
+from birdplane.text import plain
 from birdplane.tui.cells import bar, cut, left, right
 from birdplane.tui.picture import Line, Shape, Tile, cells_of, unpack
 
-BESIDE = 25  # cells of the text beside a picture
+BESIDE = 21  # cells of the text beside a picture
 _PERCENT = 6
 
 
 def shape_of(answer: Mapping[str, Any], beside: int = BESIDE) -> Shape:
     """Return what a tile of an answer's pictures takes; the text beside needs some lines however small they are."""
     columns, rows = cells_of(answer["thumbnails"])
-    return Shape(columns, max(4, rows), below=1, beside=beside)
+    return Shape(columns, max(4, rows), beside=beside, gap=1)
 
 
 def example_tiles(answer: Mapping[str, Any], beside: int = BESIDE, ascii_only: bool = False) -> list[Tile]:

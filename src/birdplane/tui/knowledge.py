@@ -48,6 +48,8 @@ class Knowledge:
     def check(self, pipeline: Pipeline) -> None:
         """Look at another state of the draft; what the helper said is not true of it any more."""
         self.problems = all_problems(pipeline)
+        if any(is_missing(problem) for problem in self.problems):
+            self.rehearsal = None
         self.fresh, self.misfit, self.missing, self.trouble, self.batch = False, None, None, "", None
 
     def stages(self) -> dict[str, tuple[str, str]]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from birdplane.cli.screen import duration, plain
 from birdplane.errors import BirdplaneError, UsageError
 from birdplane.runs import Run, RunSummary
+from birdplane.text import duration, plain
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from birdplane.cli.screen import plain
+from birdplane.text import plain
 from birdplane.tui.cells import cut, left, right
 
 _LEVELS = 5

@@ -8,7 +8,7 @@ from typing import Any
 
 from textual.content import Content
 
-from birdplane.cli.screen import duration, plain, size
+from birdplane.text import duration, plain, size
 from birdplane.tui.asking import HelperTrouble, Progress
 from birdplane.tui.cells import MUTED, bar
 

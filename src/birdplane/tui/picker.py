@@ -16,8 +16,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from birdplane.cli.screen import plain
 from birdplane.registry import Registry
+from birdplane.text import plain
 from birdplane.tui.signatures import ScreenCatalog
 
 #: More lines than anybody reads; a model zoo has thousands.

@@ -110,12 +110,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Shape:
-    """What every tile of a grid takes: the cells of the picture, and of the texts."""
+    """What every tile of a grid takes: the cells of the picture, of the texts, and the lines between two rows."""
 
     columns: int
     rows: int
     below: int = 0
     beside: int = 0
+    gap: int = 0
 
     @property
     def width(self) -> int:
@@ -129,7 +130,7 @@ class Shape:
 class PictureGrid(Widget):
     """Tiles in rows and columns, as many as fit. Styles of texts: `muted`, `strong`, `bar`, `rail`, `wrong`."""
 
-    GAP: ClassVar[tuple[int, int]] = (1, 0)
+    GAP: ClassVar[int] = 1  # cells between two tiles side by side
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"picture-grid--{name}" for name in ("muted", "strong", "bar", "rail", "wrong")
     }
@@ -157,13 +158,13 @@ class PictureGrid(Widget):
 
     def across(self, width: int | None = None) -> int:
         """How many tiles stand side by side."""
-        gap = self.GAP[0]
-        return max(1, ((width or self.size.width) + gap) // (self._shape.width + gap))
+        return max(1, ((width or self.size.width) + self._shape.gap) // (self._shape.width + self._shape.gap))
 
     def down(self, height: int | None = None) -> int:
         """How many rows of tiles there are."""
-        gap = self.GAP[1]
-        return max(1, ((height or self.size.height) + gap) // (self._shape.height + gap))
+        return max(
+            1, ((height or self.size.height) + self._shape.gap) // (self._shape.height + self._shape.gap)
+        )
 
     @property
     def capacity(self) -> int:
@@ -189,7 +190,7 @@ class PictureGrid(Widget):
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         rows = -(-len(self._tiles) // self.across(width)) if self._tiles else 0
-        return max(0, rows * (self._shape.height + self.GAP[1]) - self.GAP[1])
+        return max(0, rows * (self._shape.height + self._shape.gap) - self._shape.gap)
 
     def render_line(self, y: int) -> Strip:
         if self._strips is None:
@@ -201,13 +202,13 @@ class PictureGrid(Widget):
         across, width = self.across(), self.size.width
         for begin in range(0, min(len(self._tiles), across * self.down()), across):
             if strips:
-                strips += [Strip.blank(width, self.rich_style)] * self.GAP[1]
+                strips += [Strip.blank(width, self.rich_style)] * self._shape.gap
             drawn = [self._tile(tile) for tile in self._tiles[begin : begin + across]]
             strips += [self._row(list(lines)) for lines in zip(*drawn, strict=True)]
         return strips
 
     def _row(self, parts: list[list[Segment]]) -> Strip:
-        gap = Segment(" " * self.GAP[0], self.rich_style)
+        gap = Segment(" " * self._shape.gap, self.rich_style)
         segments: list[Segment] = []
         for part in parts:
             segments += [*part, gap]

@@ -15,7 +15,7 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from birdplane.cli.screen import plain
+from birdplane.text import plain
 from birdplane.tui import facts
 from birdplane.tui.asking import HelperTrouble, Progress
 from birdplane.tui.bar import TopBar
@@ -48,8 +48,8 @@ class ResultsScreen(Screen[None]):
     """Scores, the confusion matrix with a cursor, and pictures with what the model makes of them."""
 
     HELP = (
-        "Understand the model of the open run. A row of the matrix is what pictures are, a column what they are taken "
-        "for: move to a cell and press Enter to see its pictures, with the probability of each class as bars."
+        "Understand the model of the open run. A row of the matrix is what pictures are, a column what they are "
+        "taken for: move to a cell and press Enter to see its pictures, with the probability of each class as bars."
     )
     DEFAULT_CSS = """
     ResultsScreen {
@@ -57,7 +57,7 @@ class ResultsScreen(Screen[None]):
         #scores { height: auto; padding: 0 1; }
         #body { height: 1fr; layout: vertical; padding: 1 1 0 1; }
         #left { height: auto; max-height: 70%; width: 1fr; }
-        #cell { height: 1; }
+        #cell { height: auto; margin-top: 1; }
         #right { height: 1fr; width: 1fr; margin-top: 1; }
         #gallery-title { height: 1; color: $foreground 60%; }
         #message { height: 1fr; content-align: center middle; padding: 0 2; display: none; }
@@ -67,7 +67,9 @@ class ResultsScreen(Screen[None]):
         &.-roomy #right { margin-top: 0; }
         &.-low #title { margin-top: 0; }
         &.-low #body { padding: 0 1; }
+        &.-low #cell { margin-top: 0; }
         &.-low #right { display: none; }
+        &.-flat.-gallery #body { padding: 0 1; }
         &.-gallery #left { display: none; }
         &.-gallery #right { display: block; margin-top: 0; }
         &.-message { #scores, #body { display: none; } #message { display: block; } }
@@ -117,7 +119,7 @@ class ResultsScreen(Screen[None]):
                 yield Static(id="cell", markup=False)
             with Vertical(id="right"):
                 yield Static(id="gallery-title", markup=False)
-                yield PictureGrid(Shape(_SIDE, _SIDE // 2, below=1, beside=BESIDE), id="gallery")
+                yield PictureGrid(Shape(_SIDE, _SIDE // 2, beside=BESIDE, gap=1), id="gallery")
         yield Static(id="message", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
@@ -246,6 +248,7 @@ class ResultsScreen(Screen[None]):
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < 60 or event.size.height < 16, "-tiny")
         self.set_class(event.size.height < 20, "-low")
+        self.set_class(event.size.height < 30, "-flat")
         self._show()
         self.call_after_refresh(self._refill)
 

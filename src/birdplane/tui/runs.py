@@ -14,9 +14,9 @@ from textual.coordinate import Coordinate
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from birdplane.cli.screen import plain
 from birdplane.errors import BirdplaneError
 from birdplane.runs import Listing, Run, RunSummary
+from birdplane.text import plain
 from birdplane.tui.bar import TopBar
 from birdplane.tui.confirm import Confirm
 from birdplane.tui.listing import CHANGED, COLUMNS, delete, matching, ordered
@@ -66,6 +66,8 @@ class RunsScreen(Screen[None]):
         self._marked: list[str] = []
         self._column, self._falling = CHANGED, True
         self._reading = False
+        # What was just done is to be read until the next key.
+        self._answered = False
 
     @property
     def cockpit(self) -> Cockpit:
@@ -179,6 +181,9 @@ class RunsScreen(Screen[None]):
 
     # What the keys do.
 
+    def on_key(self) -> None:
+        self._answered = False
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("open", "mark", "delete", "sort", "reverse", "filter"):
             return bool(self._runs)
@@ -202,7 +207,7 @@ class RunsScreen(Screen[None]):
 
     def on_data_table_row_highlighted(self) -> None:
         here = self._here()
-        if here is not None and not self._marked:
+        if here is not None and not self._marked and not self._answered:
             # The column `why` is beyond the edge of a narrow terminal.
             self._tell(f"{here.state}: {here.reason}" if here.reason else "")
 
@@ -301,5 +306,6 @@ class RunsScreen(Screen[None]):
         open_now = self.cockpit.run
         if open_now is not None and not open_now.path.exists():
             self.cockpit.run = None
+        self._answered = True
         self._tell(trouble or f"deleted {', '.join(run.name for run in chosen)}")
         self._read()

@@ -10,9 +10,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from birdplane.cli.screen import plain
 from birdplane.params import Parameter
 from birdplane.pipeline import Problem
+from birdplane.text import plain
 from birdplane.tui import wording
 from birdplane.tui.checking import by_name, is_missing, without_mend
 from birdplane.tui.draft import Draft
@@ -52,6 +52,16 @@ class Side(Vertical):
             problems: all that are known.
             failures: why the form of a component could not be had from the helper, by its name.
         """
+        try:
+            await self._fill(step, draft, problems, failures)
+        except Exception as error:  # a plugin's default may raise when it is written out
+            reason = f"the form of {step.use!r} cannot be shown: {type(error).__name__}: {error}"
+            self._put("wrong", Content(plain(reason)))
+            await self.query_one(Form).show(None, [], {}, {})
+
+    async def _fill(
+        self, step: Step, draft: Draft, problems: list[Problem], failures: Mapping[str, str]
+    ) -> None:
         parameters, remark, failure = _read(step, draft)
         here = _with_seed(by_name(problems, step.key), step, problems)
         names = {parameter.name for parameter in parameters}

@@ -185,7 +185,7 @@ def described(fields: Sequence[Mapping[str, Any]], owner: str) -> Signature:
 
 def _parameter(one: Mapping[str, Any]) -> inspect.Parameter:
     default = inspect.Parameter.empty if one.get("required") else one.get("default")
-    annotation = Annotated[_annotation(one["type"]), Doc(str(one.get("help") or ""))]
+    annotation = _generic(Annotated, [_annotation(one["type"]), Doc(str(one.get("help") or ""))])
     return inspect.Parameter(
         str(one["name"]), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )

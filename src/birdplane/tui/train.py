@@ -13,9 +13,9 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from birdplane.cli.screen import plain
 from birdplane.errors import BirdplaneError
 from birdplane.runs import Action, Run, Status
+from birdplane.text import plain
 from birdplane.tui import facts
 from birdplane.tui.bar import TopBar
 from birdplane.tui.chart import Chart
@@ -209,7 +209,7 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
         epoch, left = facts.epoch_words(monitor), facts.left_words(monitor, status)
         bar = facts.progress_bar(monitor, 24 if width >= 76 else 0, ascii_only)
         name = Content.styled(plain(monitor.run.name), "bold")
-        reading = f"reading, {monitor.behind:.0%} to go" if monitor.behind else ""
+        reading = f"reading, {100 * monitor.behind:.0f} % to go" if monitor.behind else ""
         first: list[Content | str] = [
             name,
             facts.state_words(self._seen.state),
@@ -234,7 +234,8 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
         if status.state in ("crashed", "failed", "broken"):
             step = f"; r goes on from step {monitor.saved.step:,}" if monitor.saved else "; r tries again"
             notes.append(Content.styled(f"{status.state}: {plain(status.reason)}{step}", "$text-error"))
-            notes += [Content.styled(f"  {plain(line)}", "$text-muted") for line in self._seen.log[-4:]]
+            tail = self._seen.log[-4:] if self.size.height >= 20 else []
+            notes += [Content.styled(f"  {plain(line)}", "$text-muted") for line in tail]
         elif self._seen.state == "new":
             notes.append(Content("it has not begun: r starts it"))
         elif status.state == "stopped":

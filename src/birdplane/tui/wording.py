@@ -6,11 +6,11 @@ from typing import Any
 
 from textual.content import Content
 
-from birdplane.cli.screen import plain, size
 from birdplane.components import Component, Loss, Model, Transform
 from birdplane.errors import BirdplaneError
 from birdplane.pipeline import Pipeline, training_signature
 from birdplane.registry import Catalog
+from birdplane.text import plain, size
 from birdplane.tui.chain import Line, Mark
 from birdplane.tui.checking import is_missing
 from birdplane.tui.knowledge import Knowledge, plainly
@@ -31,7 +31,7 @@ def chain_lines(found: list[Step], pipeline: Pipeline, known: Knowledge) -> list
     for step, mark in zip(found, marks, strict=True):
         text, faint = _picked(step, pipeline, len(found) > len(LABELS))
         shape, values = stages.get(step.key, ("", ""))
-        lines.append(Line(step.label, text, shape, values, mark, faint))
+        lines.append(Line(step.label, text, shape, values, mark, faint, known.fresh))
     return lines
 
 
