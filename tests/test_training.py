@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -355,10 +354,10 @@ def test_a_paused_run_gives_a_sign_of_life_about_every_second_and_takes_no_step(
     script = Script(poll1="pause", poll25="resume")
     events = list(train(tiny(), None, script))
     paused = [event for event in of_kind(Heartbeat, events) if event.state == "paused"]
-    assert 2 <= len(paused) <= 4
+    assert len(paused) >= 2
     assert len({event.step for event in paused}) == 1
     spans = [later.time - earlier.time for earlier, later in pairwise(paused)]
-    assert all(0.9 < span < 5 for span in spans)
+    assert all(0.9 < span < 10 for span in spans)
     assert isinstance(events[-1], End)
 
 
@@ -368,12 +367,26 @@ def test_a_paused_run_can_be_stopped(tiny: Tiny) -> None:
     assert events[-1].status == "stopped"
 
 
+class PauseOfASecond:
+    """Asks for a pause at the first poll, and to go on at the first one a second later."""
+
+    def __init__(self) -> None:
+        self._ends: float | None = None
+
+    def poll(self) -> list[Action]:
+        now = time.monotonic()
+        if self._ends is None:
+            self._ends = now + 1.0
+            return ["pause"]
+        return ["resume"] if now >= self._ends else []
+
+
 def test_a_pause_is_not_counted_as_training_time(tiny: Tiny, every_step: None) -> None:
     began = time.monotonic()
-    events = list(train(tiny("training.epochs=1"), None, Script(poll2="pause", poll14="resume")))
-    # poll() costs nothing with a summary at every step: the pause is one tenth a poll at the usual pace.
+    events = list(train(tiny("training.epochs=1"), None, PauseOfASecond()))
     (epoch,) = of_kind(Epoch, events)
-    assert epoch.train_seconds <= time.monotonic() - began
+    assert time.monotonic() - began > 1.0
+    assert epoch.train_seconds < 0.9
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(tiny: Tiny, tmp_path: Path) -> None:
@@ -572,6 +585,27 @@ def test_what_does_not_fit_is_told_with_the_file_and_the_key(
     assert failing(tiny(*assignments))[0].startswith(message)
 
 
+@pytest.mark.parametrize("kind", ["optimizer", "schedule"])
+def test_what_an_optimizer_or_a_schedule_raises_is_told_with_its_key_and_whose_it_is(
+    tiny: Tiny, kind: str
+) -> None:
+    def odd() -> None:
+        raise KeyError("momentum")
+
+    catalog = Catalog()
+    catalog[kind].register("odd", odd)
+    message, events = failing(tiny(f"{kind}.use=odd", catalog=catalog))
+    assert message == f"tiny.toml: {kind}: {kind} 'odd' of python fails: KeyError: 'momentum'"
+    assert of_kind(Start, events) == []
+
+
+def test_an_optimizer_that_refuses_its_parameters_is_told_with_its_key(tiny: Tiny) -> None:
+    message, _ = failing(tiny("optimizer.nesterov=true"))
+    assert message.startswith(
+        "tiny.toml: optimizer: sgd: nesterov looks ahead along the momentum, which is 0"
+    )
+
+
 def test_pictures_that_a_dataset_left_out_are_told(tiny: Tiny) -> None:
     class Gappy:
         classes = ("a", "b")
@@ -610,5 +644,6 @@ def test_an_iteration_that_is_given_up_frees_the_run(tiny: Tiny, tmp_path: Path)
     for event in train(tiny(), run):
         if isinstance(event, Start):
             break
-    with Run.open(tmp_path, "r").lock():
-        assert threading.active_count() >= 1
+    assert not run.status().live
+    with Run.open(tmp_path, "r").lock() as again:
+        assert again.status().live

@@ -83,7 +83,7 @@ def build_splits(pipeline: Pipeline) -> Splits:
     knows_split = "split" in registry.signature(choice.use).wants
 
     def make(**host: Any) -> Any:
-        return _created(pipeline, "dataset", choice, "dataset", **host)
+        return created(pipeline, "dataset", choice, "dataset", **host)
 
     return split(make, knows_split, pipeline.seed, pipeline.training.holdout)
 
@@ -99,7 +99,7 @@ def naming(source: str) -> Iterator[None]:
         raise
 
 
-def _created(pipeline: Pipeline, kind: str, choice: Choice, key: str, **host: Any) -> Any:
+def created(pipeline: Pipeline, kind: str, choice: Choice, key: str, **host: Any) -> Any:
     """Build one component; what its own code raises becomes one line with the key."""
     registry = pipeline.catalog[kind]
     try:
@@ -135,7 +135,7 @@ class Assembly:
         self.chain = Chain([], pipeline.seed)
         self.model: nn.Module = nn.Identity()
         self.layer = _LAYERS[pipeline.output_layer]
-        self.loss: Callable[[Tensor, Tensor], Tensor] = _created(
+        self.loss: Callable[[Tensor, Tensor], Tensor] = created(
             pipeline, "loss", pipeline.choice("loss"), "loss"
         )
         self._to_probabilities = _TO_PROBABILITIES[pipeline.leaves()]
@@ -187,7 +187,7 @@ class Assembly:
         self.chain = Chain(steps, self.pipeline.seed)
 
     def _transform(self, index: int, choice: Choice) -> Any:
-        return _created(self.pipeline, "transform", choice, f"transforms.{index}")
+        return created(self.pipeline, "transform", choice, f"transforms.{index}")
 
     def _measured(
         self, index: int, choice: Choice, transform: Any, before: Chain, train: Pictures
@@ -214,7 +214,7 @@ class Assembly:
         """Build the model for pictures of `input_shape` (channels, height, width); its weights follow the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.pipeline.seed)
-            model = _created(
+            model = created(
                 self.pipeline,
                 "model",
                 self.pipeline.choice("model"),

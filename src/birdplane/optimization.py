@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from birdplane import checkpoint
-from birdplane.assembly import Assembly
+from birdplane.assembly import Assembly, created
 from birdplane.data import mix
 from birdplane.errors import BirdplaneError
 
@@ -56,14 +56,11 @@ class Optimization:
         self._assembly = assembly
         self._seed = pipeline.seed
         optimizer, schedule = pipeline.choice("optimizer"), pipeline.choice("schedule")
-        self.optimizer: torch.optim.Optimizer = pipeline.catalog["optimizer"].create(
-            optimizer.use,
-            **optimizer.parameters,
-            params=_groups(assembly.model, pipeline.source, settings.decay_norm_and_bias),
+        groups = _groups(assembly.model, pipeline.source, settings.decay_norm_and_bias)
+        self.optimizer: torch.optim.Optimizer = created(
+            pipeline, "optimizer", optimizer, "optimizer", params=groups
         )
-        self._factor = pipeline.catalog["schedule"].create(
-            schedule.use, **schedule.parameters, total_steps=total_steps
-        )
+        self._factor = created(pipeline, "schedule", schedule, "schedule", total_steps=total_steps)
         self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._guard = Guard(self.optimizer, assembly.device)
         self._average = Average(assembly.model, settings.average) if settings.average else None

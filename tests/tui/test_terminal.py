@@ -42,6 +42,7 @@ checkpoint_seconds = 1.0
 """
 _BIRDPLANE = f"{sys.executable} -m birdplane"
 _STARTING = 60.0
+_PROMPT = "ready$ "
 
 
 class Terminal:
@@ -102,7 +103,7 @@ def terminal(tmp_path: Path, runs: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
     def open_one(size: tuple[int, int] = (80, 24), **environment: str) -> Terminal:
-        surroundings = {"BIRDPLANE_RUNS": str(runs), "OMP_NUM_THREADS": "1", **environment}
+        surroundings = {"BIRDPLANE_RUNS": str(runs), "OMP_NUM_THREADS": "1", "PS1": _PROMPT, **environment}
         opened.append(Terminal(tmp_path, surroundings, size))
         return opened[-1]
 
@@ -179,14 +180,19 @@ def test_a_run_is_trained_left_found_again_killed_and_resumed(
     first.until("running", _STARTING)
 
     first.cockpit().send_signal(signal.SIGHUP)
-    first.until(lambda text: text.rstrip().endswith("$"))
+    first.until(_is_at_prompt)
     assert run.status().state == "running"
+
+
+def _is_at_prompt(text: str) -> bool:
+    return text.rstrip().endswith(_PROMPT.strip())
 
 
 def _widest(text: str) -> int:
     return max(len(line) for line in text.splitlines())
 
 
+@pytest.mark.long
 def test_a_run_of_the_command_line_is_watched_paused_and_stopped(
     terminal: Callable[..., Terminal], lasting: Path, runs: Path
 ) -> None:
@@ -206,7 +212,7 @@ def test_a_run_of_the_command_line_is_watched_paused_and_stopped(
     here.until("stopped and saved")
     elsewhere.until("birdplane resume mine")
     here.press("q")
-    here.until(lambda text: text.rstrip().endswith("$"))
+    here.until(_is_at_prompt)
 
 
 def test_without_a_terminal_it_says_what_to_use_instead(runs: Path) -> None:

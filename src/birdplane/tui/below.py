@@ -16,11 +16,13 @@ from birdplane.tui.knowledge import Knowledge
 
 
 class Below(Vertical):
-    """Verdict, figures, the figures of one batch, remarks, command line: a line each, empty ones left out."""
+    """A message, verdict, figures, one batch's figures, remarks, command line: a line each, empty ones left out."""
 
     DEFAULT_CSS = """
     Below {
         height: auto; padding: 0 2;
+        #said { height: auto; max-height: 3; color: $text-accent; text-style: bold; }
+        #said.-wrong { color: $text-error; }
         #verdict { height: auto; max-height: 2; }
         #figures { height: 1; }
         #batch { height: auto; }
@@ -30,7 +32,7 @@ class Below(Vertical):
     """
 
     def compose(self) -> ComposeResult:
-        for name in ("verdict", "figures", "batch", "remarks", "command"):
+        for name in ("said", "verdict", "figures", "batch", "remarks", "command"):
             yield Static(id=name, markup=False)
 
     def show(self, known: Knowledge, mend: str, remarks: Sequence[str], command: str) -> None:
@@ -49,6 +51,11 @@ class Below(Vertical):
         self._put("remarks", Content("\n".join(plain(text) for text in [*wording.notes(known), *remarks])))
         copies = ("   y copies it", "$foreground 40%")
         self._put("command", Content.assemble(plain(command), copies) if command else Content(""))
+
+    def say(self, text: str, wrong: bool) -> None:
+        """Show a message above the rest; an empty one takes it away."""
+        self._put("said", Content(plain(text)))
+        self.query_one("#said").set_class(wrong, "-wrong")
 
     def _put(self, name: str, content: Content) -> None:
         static = self.query_one(f"#{name}", Static)

@@ -21,7 +21,7 @@ from birdplane.tui.bar import TopBar
 from birdplane.tui.below import Below
 from birdplane.tui.chain import Chain
 from birdplane.tui.checking import Mend, is_missing, mend_of
-from birdplane.tui.draft import UNTITLED, Draft
+from birdplane.tui.draft import Draft
 from birdplane.tui.facts import fitted
 from birdplane.tui.fields import Edited
 from birdplane.tui.form import Form
@@ -33,7 +33,7 @@ from birdplane.tui.values import ABSENT
 if TYPE_CHECKING:
     from birdplane.tui.state import Cockpit
 
-#: Seconds without a change before the helper is asked: while a number is typed, its first digits are not meant.
+#: Seconds without a change before the helper is asked: the first digits of a number are not meant.
 _REST_SECONDS = 0.3
 
 
@@ -130,7 +130,7 @@ class BuildScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         if self._steps:
-            self._changed()
+            self._check()
 
     def on_resize(self) -> None:
         if self._steps:
@@ -141,6 +141,10 @@ class BuildScreen(Screen[None]):
         self.refresh_bindings()
 
     def _changed(self, cursor: int | None = None) -> None:
+        self._say("")
+        self._check(cursor)
+
+    def _check(self, cursor: int | None = None) -> None:
         """Show the draft as it is now, and look a moment later whether it fits."""
         self._steps = steps.steps(self._draft.document)
         self._known.check(self._draft.pipeline)
@@ -220,8 +224,7 @@ class BuildScreen(Screen[None]):
 
     def _pick(self, kind: str, current: str, title: str, then: Callable[[str | None], None]) -> None:
         catalog = self._draft.catalog
-        picker = Picker(title, items_of(catalog[kind]), current, trouble_of(catalog))
-        self.app.push_screen(picker, then)
+        self.app.push_screen(Picker(title, items_of(catalog[kind]), current, trouble_of(catalog)), then)
 
     def _choose(self, name: str | None) -> None:
         step = self._step
@@ -300,37 +303,32 @@ class BuildScreen(Screen[None]):
 
     def action_new(self) -> None:
         """Begin with an empty chain; an undo brings the old one back."""
-        self._draft.open({}, UNTITLED)
-        self._changed(0)
+        self._open(opening.EMPTY)
 
     def action_open(self) -> None:
         """Pick a recipe or a file."""
         self.app.push_screen(opening.picker(self._draft), self._open)
 
     def _open(self, value: str | None) -> None:
-        if value is None:
-            return
         try:
-            self._draft.open(*opening.load(value, self._draft.catalog))
+            if value is not None:
+                self._draft.open(*opening.load(value, self._draft.catalog))
+                self._changed(0)
         except BirdplaneError as error:
             self._say(str(error), wrong=True)
-        else:
-            self._changed(0)
 
     def action_save(self) -> None:
         """Save the pipeline as a file."""
         self.app.push_screen(opening.save_dialog(self._draft), self._save)
 
     def _save(self, path: Path | None) -> None:
-        if path is None:
-            return
         try:
-            opening.save_draft(self._draft, path)
+            if path is not None:
+                opening.save_draft(self._draft, path)
+                self._changed()
+                self._say(f"saved {path}")
         except BirdplaneError as error:
             self._say(str(error), wrong=True)
-        else:
-            self._say(f"saved {path}")
-            self._changed()
 
     def action_copy(self) -> None:
         """Copy the command line that does the same."""
@@ -352,9 +350,8 @@ class BuildScreen(Screen[None]):
 
     def action_batch(self) -> None:
         """Run one batch and show its figures."""
-        if self._refuse("no batch can be run"):
-            return
-        self.run_worker(self._ask_batch(), group="batch", exclusive=True, exit_on_error=False)
+        if not self._refuse("no batch can be run"):
+            self.run_worker(self._ask_batch(), group="batch", exclusive=True, exit_on_error=False)
 
     async def _ask_batch(self) -> None:
         await self._known.try_batch(self.cockpit.helper, self._draft.document, self._draft.source)
@@ -383,7 +380,8 @@ class BuildScreen(Screen[None]):
         return True
 
     def _say(self, text: str, wrong: bool = False) -> None:
-        self.notify(plain(text), severity="error" if wrong else "information", markup=False)
+        """Show a message until the draft is changed. Textual's own would cover what they speak about."""
+        self.query_one(Below).say(text, wrong)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Show only the keys that do something here."""

@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer, Static
+from textual.worker import Worker, WorkerState
 
 from birdplane.tui.asking import HelperTrouble, Progress
 from birdplane.tui.bar import TopBar
@@ -223,6 +224,13 @@ class DataScreen(Screen[None]):
                 self._statistics = answer
         self._waiting = None
         self._show()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Say it where an answer was not what it should be: a fault of ours, but no reason to lose the screen."""
+        if event.state is WorkerState.ERROR:
+            self._fail(
+                HelperTrouble(f"{type(event.worker.error).__name__}: {event.worker.error}", "internal")
+            )
 
     def _progress(self, progress: Progress) -> None:
         if self._waiting is None:

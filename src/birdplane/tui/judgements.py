@@ -11,7 +11,7 @@ from birdplane.text import plain
 from birdplane.tui.cells import bar, cut, left, right
 from birdplane.tui.picture import Line, Shape, Tile, cells_of, unpack
 
-BESIDE = 21  # cells of the text beside a picture
+BESIDE = 20  # cells of the text beside a picture
 _PERCENT = 6
 
 

@@ -17,7 +17,7 @@ from birdplane.text import duration, plain
 class Column:
     """A column: how it is headed, what it says of a run, and what it is sorted by.
 
-    `falling` says that the first press sorts the greatest to the top. `left` is for words.
+    `falling` says that the first press sorts the greatest to the top. `left` is for words, `width` in cells.
     """
 
     title: str
@@ -25,6 +25,7 @@ class Column:
     by: Callable[[RunSummary], Any]
     falling: bool = True
     left: bool = False
+    width: int = 8
 
 
 def _figure(value: float | None) -> str:
@@ -33,6 +34,10 @@ def _figure(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f} %"
+
+
+def _epochs(run: RunSummary) -> str:
+    return "" if run.epochs is None else f"{run.epoch or 0} of {run.epochs}"
 
 
 def ago(seconds: float) -> str:
@@ -49,29 +54,32 @@ def ago(seconds: float) -> str:
 COLUMNS = (
     Column("run", lambda run, _: plain(run.name), lambda run: run.name, falling=False, left=True),
     Column("state", lambda run, _: run.state, lambda run: run.state, falling=False, left=True),
-    Column(
-        "epoch",
-        lambda run, _: "" if run.epochs is None else f"{run.epoch or 0} of {run.epochs}",
-        lambda run: run.epoch,
-    ),
+    Column("epoch", lambda run, _: _epochs(run), lambda run: run.epoch, width=11),
     Column("best", lambda run, _: _percent(run.best_accuracy), lambda run: run.best_accuracy),
     Column(
-        "changed", lambda run, now: ago(now - run.updated) if run.updated else "", lambda run: run.updated
+        "changed",
+        lambda run, now: ago(now - run.updated) if run.updated else "",
+        lambda run: run.updated,
+        width=14,
     ),
     Column("last", lambda run, _: _percent(run.validation_accuracy), lambda run: run.validation_accuracy),
     Column("loss", lambda run, _: _figure(run.train_loss), lambda run: run.train_loss, falling=False),
     Column(
-        "validation",
+        "val. loss",
         lambda run, _: _figure(run.validation_loss),
         lambda run: run.validation_loss,
         falling=False,
+        width=10,
     ),
     Column(
         "took",
         lambda run, _: "" if run.seconds is None else duration(max(0.0, run.seconds)),
         lambda run: run.seconds,
+        width=11,
     ),
-    Column("why", lambda run, _: plain(run.reason), lambda run: run.reason, falling=False, left=True),
+    Column(
+        "why", lambda run, _: plain(run.reason), lambda run: run.reason, falling=False, left=True, width=120
+    ),
 )
 #: The list begins with what changed last on top.
 CHANGED = next(index for index, column in enumerate(COLUMNS) if column.title == "changed")

@@ -17,7 +17,9 @@ from birdplane.tui.picker import Item, Picker, items_of, trouble_of
 from birdplane.tui.saving import nearby, save
 from birdplane.tui.steps import Document, Step
 
-_RECIPE, _FILE, _NEW = "recipe:", "file:", "new:"
+#: What `load` takes for an empty chain.
+EMPTY = "new:"
+_RECIPE, _FILE = "recipe:", "file:"
 
 
 def picker(draft: Draft) -> Picker:
@@ -27,7 +29,7 @@ def picker(draft: Draft) -> Picker:
         for item in items_of(draft.catalog["recipe"])
     ]
     files = [Item(f"{_FILE}{path}", str(path), "", "file") for path in nearby(Path.cwd())]
-    empty = Item(_NEW, UNTITLED, "An empty chain.")
+    empty = Item(EMPTY, UNTITLED, "An empty chain.")
     items = [*recipes, *files, empty]
     current = next((item.value for item in items if item.name == draft.source), "")
     return Picker("Open a recipe or a pipeline file", items, current, trouble_of(draft.catalog), _typed)
@@ -49,7 +51,7 @@ def load(value: str, catalog: Catalog) -> tuple[Document, str]:
     Raises:
         BirdplaneError: it cannot be read.
     """
-    if value == _NEW:
+    if value == EMPTY:
         return {}, UNTITLED
     if value.startswith(_RECIPE):
         pipeline = Pipeline.load(value.removeprefix(_RECIPE), catalog)

@@ -123,6 +123,11 @@ class Shape:
         return self.columns + (self.beside + 1 if self.beside else 0)
 
     @property
+    def space(self) -> int:
+        """Cells between two tiles side by side."""
+        return 2 if self.beside else 1
+
+    @property
     def height(self) -> int:
         return self.rows + self.below
 
@@ -130,7 +135,6 @@ class Shape:
 class PictureGrid(Widget):
     """Tiles in rows and columns, as many as fit. Styles of texts: `muted`, `strong`, `bar`, `rail`, `wrong`."""
 
-    GAP: ClassVar[int] = 1  # cells between two tiles side by side
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"picture-grid--{name}" for name in ("muted", "strong", "bar", "rail", "wrong")
     }

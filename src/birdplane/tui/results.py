@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -14,6 +15,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer, Static
+from textual.worker import Worker, WorkerState
 
 from birdplane.text import plain
 from birdplane.tui import facts
@@ -99,7 +101,7 @@ class ResultsScreen(Screen[None]):
         self._scores: dict[str, dict[str, Any]] = {}
         self._names: list[str] = []
         self._step = -1
-        self._split = _SPLITS[0]
+        self._split = self._judged = _SPLITS[0]
         self._gallery = _Gallery()
         self._examples: dict[str, Any] | None = None
         self._prediction: dict[str, Any] | None = None
@@ -172,8 +174,11 @@ class ResultsScreen(Screen[None]):
         """Score the split that is looked at; then the other one too, unless that would slow training down."""
         try:
             self._live = (await asyncio.to_thread(self._run.status)).live
+            before = (self._step, self._judged)
             await self._score(self._split)
-            self._ask_examples()
+            if self._examples is None or before != (self._step, self._split):
+                self._judged = self._split
+                self._ask_examples()
             other = _SPLITS[1 - _SPLITS.index(self._split)]
             if not self._live and other not in self._scores:
                 await self._score(other)
@@ -233,6 +238,13 @@ class ResultsScreen(Screen[None]):
         else:
             self._trouble = trouble
         self._show()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Say it where an answer was not what it should be: a fault of ours, but no reason to lose the screen."""
+        if event.state is WorkerState.ERROR:
+            self._fail(
+                HelperTrouble(f"{type(event.worker.error).__name__}: {event.worker.error}", "internal")
+            )
 
     def _progress(self, progress: Progress) -> None:
         if self._waiting is None:
@@ -308,11 +320,10 @@ class ResultsScreen(Screen[None]):
         if score is None:
             waits = self._waiting.line() if self._waiting is not None else "s scores it"
             return Content.styled(f"{name}  {waits}", MUTED)
-        loss = facts.number(score["loss"])
-        text = (
-            f"{name}  {score['count']:>7,} pictures  {facts.percent(score['accuracy']):>8} right  loss {loss}"
-        )
-        return Content.styled(text, "" if split == self._split else MUTED)
+        accuracy, loss = facts.percent(score["accuracy"]), facts.number(score["loss"])
+        parts = [f"{name}{accuracy:>8} right", f"loss {loss}", f"{score['count']:>6,} pictures"]
+        line = facts.fitted(parts, max(10, self.size.width - 2))
+        return line.stylize("bold" if split == self._split else MUTED)
 
     def _show_cell(self) -> None:
         self.query_one("#cell", Static).update(Content.styled(self._matrix.words(), "$text-accent"))
@@ -415,7 +426,7 @@ class ResultsScreen(Screen[None]):
 
     def _predict(self, path: str | None) -> None:
         if path is not None:
-            self._work(lambda: self._ask_prediction(path), "examples")
+            self._work(partial(self._ask_prediction, path), "prediction")
 
     async def _ask_prediction(self, path: str) -> None:
         try:

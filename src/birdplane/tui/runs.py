@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -24,6 +25,7 @@ from birdplane.tui.raster import PATTERNS
 from birdplane.tui.state import Cockpit
 
 _REFRESH_SECONDS = 1.0
+_LONGEST_NAME = 40
 _EMPTY = """There are no runs yet.
 
 1   builds a pipeline, and t there trains it
@@ -40,6 +42,7 @@ class RunsScreen(Screen[None]):
     DEFAULT_CSS = """
     RunsScreen {
         #runs { height: 1fr; margin-top: 1; background: $background; scrollbar-size-horizontal: 0; }
+        #runs:focus { background-tint: transparent; }
         #runs > .datatable--header { background: $background; color: $text-muted; text-style: none; }
         #runs > .datatable--cursor { background: $accent 25%; color: $foreground; text-style: bold; }
         #filter { height: 1; border: none; padding: 0 1; display: none; background: $surface; }
@@ -66,6 +69,7 @@ class RunsScreen(Screen[None]):
         self._marked: list[str] = []
         self._column, self._falling = CHANGED, True
         self._reading = False
+        self._possible = (False, False)
         # What was just done is to be read until the next key.
         self._answered = False
 
@@ -88,9 +92,9 @@ class RunsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self._listing = Listing(self.cockpit.runs)
-        self._table.add_column(" ", key="mark")
+        self._table.add_column(" ", key="mark", width=1)
         for index, column in enumerate(COLUMNS):
-            self._table.add_column(Text(self._heading(index)), key=column.title)
+            self._table.add_column(self._heading(index), key=column.title, width=column.width)
         self.query_one("#told").display = False
         self._table.focus()
         self.set_interval(_REFRESH_SECONDS, self._read)
@@ -132,17 +136,23 @@ class RunsScreen(Screen[None]):
             for at, cells in enumerate(rows.values()):
                 for column, cell in enumerate(cells):
                     if self._table.get_cell_at(Coordinate(at, column)) != cell:
-                        self._table.update_cell_at(Coordinate(at, column), cell, update_width=True)
+                        self._table.update_cell_at(Coordinate(at, column), cell)
         else:
             self._replace(rows)
         self._shown = shown
-        self.refresh_bindings()
+        possible = (bool(self._runs), len(self._marked) > 1)
+        if possible != self._possible:
+            # Not always: the footer is made anew.
+            self._possible = possible
+            self.refresh_bindings()
 
     def _replace(self, rows: dict[str, list[Text]]) -> None:
         """Fill the table anew, with the cursor on the run that it was on, or else where it stood."""
         here = self._here()
         row = self._table.cursor_row
         self._table.clear()
+        longest = max((cell_len(plain(name)) for name in rows), default=0)
+        self._table.ordered_columns[1].width = max(COLUMNS[0].width, min(_LONGEST_NAME, longest))
         for name, cells in rows.items():
             self._table.add_row(*cells, key=name)
         if here is not None and here.name in rows:
@@ -160,9 +170,11 @@ class RunsScreen(Screen[None]):
             ),
         ]
 
-    def _heading(self, index: int) -> str:
+    def _heading(self, index: int) -> Text:
         arrow = ("↓" if self._falling else "↑") if index == self._column else ""
-        return f"{COLUMNS[index].title}{arrow}"
+        column = COLUMNS[index]
+        title = f"{column.title}{arrow}"
+        return Text(title if column.left else title.rjust(column.width))
 
     def _here(self) -> RunSummary | None:
         row = self._table.cursor_row
@@ -250,7 +262,7 @@ class RunsScreen(Screen[None]):
         self._falling = not self._falling if column == self._column else COLUMNS[column].falling
         self._column = column
         for index, (_, drawn) in enumerate(list(self._table.columns.items())[1:]):
-            drawn.label = Text(self._heading(index))
+            drawn.label = self._heading(index)
         self._table.refresh()
         self._show()
 

@@ -184,10 +184,10 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
             return
         if seen.state != self._seen.state:
             self._said = ""
-            self._figures_due = 0
+            self._seen = seen
+            self.refresh_bindings()
         self._seen = seen
         self._show_figures()
-        self.refresh_bindings()
 
     def _show_figures(self) -> None:
         monitor = self._monitor
