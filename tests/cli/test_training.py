@@ -360,7 +360,7 @@ def test_a_second_interrupt_leaves_within_a_second_whatever_goes_on(
     deadline = time.monotonic() + 1.0
     while list(runs.iterdir()):  # training never began: the folder goes too
         assert time.monotonic() < deadline
-    assert process.wait(PATIENCE) == 130  # Python takes a while to let go of torch
+    assert process.wait(max(0.1, deadline - time.monotonic())) == 130
 
 
 def test_an_interrupt_while_torch_is_imported_leaves_with_130_and_nothing_behind(

@@ -1,4 +1,4 @@
-"""The screens' side of the helper: answers, progress, death, slowness; with small stand-ins that speak its protocol."""
+"""The screens' side of the helper: answers, progress, death, slowness; told by small stand-ins for it."""
 
 from __future__ import annotations
 

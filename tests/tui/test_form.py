@@ -95,7 +95,14 @@ def test_nothing_typed_leaves_the_default(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("widths", [512, 128]), ("widths", []), ("words", ["a, b", "c"]), ("title", ""), ("rate", 1e-08), ("count", 5)],
+    [
+        ("widths", [512, 128]),
+        ("widths", []),
+        ("words", ["a, b", "c"]),
+        ("title", ""),
+        ("rate", 1e-08),
+        ("count", 5),
+    ],
 )
 def test_what_is_shown_means_the_same_when_it_is_typed(name: str, value: Any) -> None:
     assert parse(shown(value), SIGNATURE.parameters[name]) == value

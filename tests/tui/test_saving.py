@@ -94,7 +94,7 @@ def test_pipeline_files_are_found_and_others_not(tmp_path: Path) -> None:
     assert nearby(tmp_path) == [Path("a.toml"), Path("below/b.toml")]
 
 
-@pytest.mark.parametrize(("start", "end"), permutations(catalog()["recipe"].names(), 2))
+@pytest.mark.parametrize(("start", "end"), list(permutations(catalog()["recipe"].names(), 2)))
 def test_the_overrides_make_any_pipeline_out_of_any_other(start: str, end: str) -> None:
     base, wanted = Pipeline.load(start), Pipeline.load(end)
     made = base.override(overrides(wanted.document, base.document))

@@ -103,6 +103,9 @@ def main() -> None:
             return
         _add_plugin_commands()
         app()
+    except training.LeaveAtOnce as leave:
+        sys.stdout.flush()
+        os._exit(int(leave.code or 0))
     except BirdplaneError as error:
         _fail(error, str(error), error.exit_code)
     except BrokenPipeError:

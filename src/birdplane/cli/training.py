@@ -128,6 +128,10 @@ def watch(
         shown.close()
 
 
+class LeaveAtOnce(SystemExit):
+    """Leave without waiting for torch to be taken down, which takes up to a second; nothing is left to write."""
+
+
 class _Signals:
     """The run's own requests, and a stop once SIGINT or SIGTERM has come.
 
@@ -148,7 +152,7 @@ class _Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise SystemExit(128 + number)
+            raise LeaveAtOnce(128 + number)
         self.received = number
 
     @contextmanager

@@ -168,9 +168,11 @@ class _Process:
         with self._process.stdout as pipe:
             for line in pipe:
                 try:
-                    self._take(json.loads(line))
-                except ValueError:
-                    continue  # a torn last line
+                    reply = json.loads(line)
+                except ValueError:  # a torn last line
+                    continue
+                if isinstance(reply, dict):
+                    self._take(reply)
         code = self._process.wait()
         self._outbox.put(None)
         self._errors.join(1)

@@ -359,14 +359,12 @@ class BuildScreen(Screen[None]):
 
     def action_train(self) -> None:
         """Train the pipeline in a process of its own, and go and watch it."""
-        if self._refuse("it cannot be trained"):
-            return
         try:
-            self.cockpit.train()
+            if not self._refuse("it cannot be trained"):
+                self.cockpit.train()
+                self.app.action_show("train")  # type: ignore[attr-defined]
         except BirdplaneError as error:
             self._say(str(error), wrong=True)
-        else:
-            self.app.action_show("train")  # type: ignore[attr-defined]
 
     def _refuse(self, consequence: str) -> bool:
         """Say why not, and go to where it is wrong; return whether there is anything wrong."""

@@ -118,8 +118,8 @@ class Options(Widget, can_focus=True):
     def _chosen(self) -> int | None:
         """The option that holds; None where the value is none of them."""
         value = self.value
-        if value is ABSENT:
-            value = None if self._parameter.required else self._parameter.default
+        if value is ABSENT and not self._parameter.required and self._parameter.default is not None:
+            value = self._parameter.default
         return next((i for i, (_, option) in enumerate(self._choices) if _same(option, value)), None)
 
     def _labels(self) -> list[tuple[str, str]]:

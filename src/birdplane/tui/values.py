@@ -97,15 +97,18 @@ def shown(value: Any) -> str:
     if value is None or value is ABSENT:
         return ""
     if isinstance(value, list | tuple):
-        return ", ".join(_item(item) for item in value) or "[]"
+        bare = all(_is_bare(item) for item in value)
+        return ", ".join(str(item) if bare else toml_text(item) for item in value) or "[]"
     if isinstance(value, str):
         return value or '""'
     return toml_text(value)
 
 
-def _item(value: Any) -> str:
-    plain = isinstance(value, str) and value and value == value.strip() and not set(value) & set(",[]\"'")
-    return str(value) if plain else toml_text(value)
+def _is_bare(value: Any) -> bool:
+    """Tell whether an item of a list can be told from its neighbours without quotes."""
+    if isinstance(value, str):
+        return bool(value) and value == value.strip() and not set(value) & set(",[]\"'")
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def toml_text(value: Any) -> str:
