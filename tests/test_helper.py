@@ -105,14 +105,19 @@ def helper(plugins: Path) -> Iterator[Conversation]:
 
 
 @pytest.fixture(scope="module")
-def document(tiny: Callable[..., Pipeline]) -> dict[str, Any]:
-    return tiny().document
+def pipeline(tiny: Callable[..., Pipeline]) -> Pipeline:
+    sizes = ("dataset.train=40", "dataset.test=12", "dataset.size=12", "dataset.difficulty=0.5")
+    return tiny("seed=3", *sizes, "training.batch_size=8", "training.epochs=2")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Pipeline]) -> Run:
+def document(pipeline: Pipeline) -> dict[str, Any]:
+    return pipeline.document
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline) -> Run:
     """A trained run."""
-    pipeline = tiny()
     made = Run.create(tmp_path_factory.mktemp("runs"), "trained", pipeline_toml=pipeline.to_toml())
     for _ in train(pipeline, made):
         pass
@@ -288,7 +293,7 @@ def test_the_surest_mistake_comes_first(helper: Conversation, run: Run) -> None:
 
 
 def test_a_file_is_predicted(helper: Conversation, run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "some [bold]picture[/].png"
+    file = tmp_path / "some [bold]picture.png"
     Sketches(split="test")[1][0].save(file)
     found = helper.ask("predict", run=str(run.path), path=str(file))
     assert sum(found["probabilities"]) == pytest.approx(1, abs=1e-5)

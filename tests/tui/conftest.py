@@ -53,6 +53,8 @@ def _fixed_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for name in ("SSH_CONNECTION", "SSH_TTY", "NO_COLOR", "BIRDPLANE_RUNS", "LC_ALL", "LC_CTYPE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("BIRDPLANE_CONFIG", str(tmp_path / "no-settings.toml"))
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
@@ -194,7 +196,7 @@ def until() -> Callable[..., Awaitable[None]]:
         while not holds():
             assert time.monotonic() < deadline, f"waited in vain for {condition!r} on\n{_text(pilot)}"
             await pilot.pause(0.01)
-        await pilot.pause()
+        await _settle(pilot)
 
     return wait
 
@@ -211,6 +213,14 @@ def golden() -> Callable[[Pilot[Any], str], None]:
         assert text == expected, f"{path} differs; BIRDPLANE_GOLDEN=write writes it anew\n{text}"
 
     return compare
+
+
+async def _settle(pilot: Pilot[Any]) -> None:
+    """Let the footer, which Textual makes anew some moments after the keys change, catch up."""
+    before, now = "", _text(pilot)
+    while now != before:
+        await pilot.pause(0.04)
+        before, now = now, _text(pilot)
 
 
 def _text(pilot: Pilot[Any]) -> str:

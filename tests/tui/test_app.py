@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from birdplane.cli.cockpit import opened_quickly
 from birdplane.errors import UsageError
 from birdplane.runs import Run
 from birdplane.tui.app import SCREENS, BirdplaneApp, open_draft
@@ -211,3 +212,30 @@ def test_the_first_paint_waits_for_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+# --- the command ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("tui", (None, None, None)),
+        ("tui demo-1", ("demo-1", None, None)),
+        ("tui demo-1 --runs elsewhere", ("demo-1", None, Path("elsewhere"))),
+        ("tui --pipeline mine.toml", (None, "mine.toml", None)),
+        ("tui --help", None),
+        ("tui --pipeline", None),
+        ("tui --pipeline --runs", None),
+        ("tui one two", None),
+        ("--debug tui", None),
+        ("train demo", None),
+    ],
+)
+def test_a_plain_command_line_is_understood_without_the_parser(
+    monkeypatch: pytest.MonkeyPatch, words: str, expected: tuple[object, ...] | None
+) -> None:
+    opened: list[tuple[object, ...]] = []
+    monkeypatch.setattr("birdplane.cli.cockpit._open", lambda *given: opened.append(given))
+    assert opened_quickly(words.split()) is (expected is not None)
+    assert opened == ([expected] if expected else [])

@@ -18,6 +18,7 @@ from birdplane.runs import Run
 from birdplane.tui.app import BirdplaneApp
 from birdplane.tui.asking import HelperTrouble
 from birdplane.tui.draft import Draft
+from birdplane.tui.side import Side
 from birdplane.tui.signatures import ScreenCatalog
 
 App = Callable[..., BirdplaneApp]
@@ -98,6 +99,17 @@ async def _type(pilot: Pilot[Any], text: str) -> None:
     await pilot.press(*(names.get(letter, letter) for letter in text))
 
 
+async def _settled(pilot: Pilot[Any], until: Until) -> None:
+    """Wait until the form is whole and nothing changes on the screen any more."""
+    seen: list[str] = []
+
+    def same() -> bool:
+        seen.append(pilot.app.export_screenshot())
+        return not pilot.app.screen.query_one(Side).is_busy and len(set(seen[-3:])) == 1 and len(seen) > 3
+
+    await until(pilot, same)
+
+
 def _draft(pilot: Pilot[Any]) -> dict[str, Any]:
     document: dict[str, Any] = pilot.app.cockpit.draft.document  # type: ignore[attr-defined]
     return document
@@ -111,6 +123,7 @@ def test_shows_the_demo_with_ticks_shapes_form_and_figures(
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "it fits")
+        await _settled(pilot, until)
         golden(pilot, f"build-{size[0]}x{size[1]}")
 
     drive(build(), scenario, size)
@@ -123,6 +136,7 @@ def test_in_a_narrow_terminal_tab_shows_the_form_and_esc_the_chain(
         await until(pilot, "it fits")
         await pilot.press(*["down"] * 5, "tab")
         await until(pilot, "activation")
+        await _settled(pilot, until)
         golden(pilot, "build-form-60x16")
         await pilot.press("escape")
         await until(pilot, "Optimizer")
@@ -137,6 +151,7 @@ def test_an_empty_chain_says_what_is_still_to_choose(
     async def scenario(pilot: Pilot[Any]) -> None:
         await pilot.press("n")
         await until(pilot, "still to choose: data, model, loss, optimizer")
+        await _settled(pilot, until)
         golden(pilot, f"build-empty-{size[0]}x{size[1]}")
 
     drive(build(), scenario, size)
@@ -164,6 +179,7 @@ def test_a_loss_that_is_fed_the_wrong_output_is_mended_with_one_key(
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "wants log-probabilities, but is fed logits")
+        await _settled(pilot, until)
         golden(pilot, "build-mismatch-80x24")
         await pilot.press("f")
         await until(pilot, "it fits")
@@ -181,6 +197,7 @@ def test_what_is_wrong_stands_under_the_field_as_one_types_and_nothing_is_lost(
         await _type(pilot, "wide")
         await until(pilot, 'should be an integer, not "wide"')
         assert _draft(pilot)["model"]["width"] == "wide"
+        await _settled(pilot, until)
         golden(pilot, "build-wrong-value-80x24")
         await pilot.press("escape", "1", "u")
         await until(pilot, "it fits")
@@ -209,6 +226,7 @@ def test_what_does_not_fit_is_told_by_the_helper_and_marked_at_its_step(
 
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "uint8 pictures reach the model")
+        await _settled(pilot, until)
         golden(pilot, "build-misfit-80x24")
         await pilot.press("t")
         await until(pilot, "it cannot be trained")
@@ -225,6 +243,7 @@ def test_a_helper_that_died_is_a_message_with_a_retry(
 
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "killed by signal 9")
+        await _settled(pilot, until)
         golden(pilot, "build-helper-dead-80x24")
         made.cockpit.helper.answers.clear()  # type: ignore[attr-defined]
         await pilot.press("r")
@@ -240,6 +259,7 @@ def test_pictures_that_are_not_here_are_said_to_be_downloaded(
         await until(
             pilot, "the pictures are not at hand: expected in '/cache/cifar'; training downloads 170 MB"
         )
+        await _settled(pilot, until)
         golden(pilot, "build-missing-140x45")
 
     missing = {"missing": {"place": "/cache/cifar", "size": 170_052_171}}
@@ -330,14 +350,14 @@ def test_from_an_empty_chain_to_a_started_run_by_keys(
 
     async def scenario(pilot: Pilot[Any]) -> None:
         await pilot.press("n")
-        await pick(pilot, "enter", "sketches")
+        await pick(pilot, "enter", "sk")
         await pilot.press("down")
-        for name in ("to-tensor", "normalize", "random-flip"):
+        for name in ("te", "nor", "flip"):
             await pick(pilot, "a", name)
         await pilot.press("down")
-        await pick(pilot, "enter", "convolutional")
+        await pick(pilot, "enter", "conv")
         await pilot.press("tab", "ctrl+u", "3", "2", "down", *["right"] * 4, "escape", "down", "down")
-        await pick(pilot, "enter", "cross-entropy")
+        await pick(pilot, "enter", "cr")
         await pilot.press("down")
         await pick(pilot, "enter", "adamw")
         await pilot.press("tab", "ctrl+u")
@@ -345,7 +365,7 @@ def test_from_an_empty_chain_to_a_started_run_by_keys(
         await pilot.press("down", "down", "down", "down", "ctrl+u")
         await _type(pilot, "0.05")
         await pilot.press("escape", "down")
-        await pick(pilot, "enter", "one-cycle")
+        await pick(pilot, "enter", "one")
         await pilot.press("down", "tab", "ctrl+u", "8", "escape")
         await until(pilot, "birdplane train demo")
         await until(pilot, "it fits")

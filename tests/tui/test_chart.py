@@ -114,23 +114,31 @@ def test_the_nearest_point_is_read() -> None:
 def test_a_curve_that_grows_is_drawn_as_one_that_was_there_at_once() -> None:
     grown, whole = Series("a"), Series("a")
     x, y = Axis(0, 300), Axis(-1, 1)
-    trace = Trace(grown, x, y, 120, 40, False)
+    trace = Trace(grown, x, y, 120, 40)
     for step in range(300):
         for series in (grown, whole):
             series.append(float(step), math.sin(step / 9))
         if step % 7 == 0:
             trace.draw()
     trace.draw()
-    at_once = Trace(whole, x, y, 120, 40, False)
+    at_once = Trace(whole, x, y, 120, 40)
     at_once.draw()
     assert trace.columns == at_once.columns
+
+
+def test_every_point_of_few_is_seen_whatever_the_pattern() -> None:
+    series = series_of(1, 2, 1, 2)
+    trace = Trace(series, Axis(0, 3), Axis(0, 3), 100, 20, pattern=(1, 3))
+    trace.draw()
+    assert all(trace.shown[column] for column in (0, 33, 66, 99))
+    assert sum(trace.shown) < 30
 
 
 def test_peaks_survive_the_decimation() -> None:
     series = Series("a")
     for step in range(10_000):
         series.append(float(step), 9.0 if step == 5_000 else 0.0)
-    trace = Trace(series, Axis(0, 10_000), Axis(0, 10), 100, 40, False)
+    trace = Trace(series, Axis(0, 10_000), Axis(0, 10), 100, 40)
     trace.draw()
     assert max(column.bit_length() for column in trace.columns) == 36
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -42,7 +48,6 @@ checkpoint_seconds = 1.0
 """
 _BIRDPLANE = f"{sys.executable} -m birdplane"
 _STARTING = 60.0
-_PROMPT = "ready$ "
 
 
 class Terminal:
@@ -103,7 +108,7 @@ def terminal(tmp_path: Path, runs: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
     def open_one(size: tuple[int, int] = (80, 24), **environment: str) -> Terminal:
-        surroundings = {"BIRDPLANE_RUNS": str(runs), "OMP_NUM_THREADS": "1", "PS1": _PROMPT, **environment}
+        surroundings = {"BIRDPLANE_RUNS": str(runs), "OMP_NUM_THREADS": "1", **environment}
         opened.append(Terminal(tmp_path, surroundings, size))
         return opened[-1]
 
@@ -185,7 +190,9 @@ def test_a_run_is_trained_left_found_again_killed_and_resumed(
 
 
 def _is_at_prompt(text: str) -> bool:
-    return text.rstrip().endswith(_PROMPT.strip())
+    """Tell whether nothing but the shell's prompt is left on the screen."""
+    lines = text.split("\n")
+    return "┴" not in text and any(line.startswith("bash-") for line in lines)
 
 
 def _widest(text: str) -> int:
@@ -210,9 +217,82 @@ def test_a_run_of_the_command_line_is_watched_paused_and_stopped(
     here.until("● running")
     here.press("s")
     here.until("stopped and saved")
-    elsewhere.until("birdplane resume mine")
+    elsewhere.until("stopped after")
     here.press("q")
     here.until(_is_at_prompt)
+
+
+@pytest.mark.long
+def test_the_first_paint_takes_at_most_a_third_longer_than_an_empty_programs() -> None:
+    empty = (
+        "from textual.app import App; from textual.widgets import Static; "
+        "E = type('E', (App,), {'compose': lambda self: [Static('5 Runs')]}); E().run()"
+    )
+    commands = ([sys.executable, "-c", empty], [sys.executable, "-m", "birdplane", "tui"])
+    # In turns, and the least of ten each: other programs on the machine only ever add.
+    times = [[_seconds_to_paint(command) for command in commands] for _ in range(10)]
+    empty_program, cockpit = (min(turn[which] for turn in times) for which in (0, 1))
+    assert cockpit <= 1.3 * empty_program
+
+
+def _seconds_to_paint(command: list[str]) -> float:
+    begin = time.monotonic()
+    with _in_a_pty(command) as (_, read):
+        painted = b""
+        while b"5 Runs" not in painted:
+            assert time.monotonic() - begin < 60, painted
+            painted += read(0.1)
+        return time.monotonic() - begin
+
+
+@contextmanager
+def _in_a_pty(command: list[str]) -> Iterator[tuple[int, Callable[[float], bytes]]]:
+    """Run a command in a bare terminal; yield its descriptor, and what reads as much as comes within so long."""
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, {**os.environ, "TERM": "xterm-256color"})
+    _size(descriptor, 80, 24)
+
+    def read(seconds: float) -> bytes:
+        ready = select.select([descriptor], [], [], seconds)[0]
+        with suppress(OSError):  # how Linux says that the program has left
+            return os.read(descriptor, 65536) if ready else b""
+        return b""
+
+    try:
+        yield descriptor, read
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(descriptor)
+
+
+def _size(descriptor: int, width: int, height: int) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+
+@pytest.mark.long
+def test_1000_resizes_in_10_seconds_leave_the_screen_intact(written_run: Callable[..., Run]) -> None:
+    run = written_run(ended="done")
+    command = [sys.executable, "-m", "birdplane", "tui", str(run.path)]
+    with _in_a_pty(command) as (descriptor, read):
+        _read_until(read, b"accuracy")
+        for number in range(1000):
+            _size(descriptor, 10 + number * 37 % 150, 3 + number * 17 % 50)
+            read(0.01)
+        _size(descriptor, 80, 24)
+        os.write(descriptor, b"?")
+        _read_until(read, b"the five screens")
+        os.write(descriptor, b"qq")
+        _read_until(read, b"\x1b[?1049l")
+
+
+def _read_until(read: Callable[[float], bytes], wanted: bytes) -> None:
+    seen, deadline = b"", time.monotonic() + 30
+    while wanted not in seen:
+        assert time.monotonic() < deadline, seen[-2000:]
+        seen += read(0.1)
 
 
 def test_without_a_terminal_it_says_what_to_use_instead(runs: Path) -> None:

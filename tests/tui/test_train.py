@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +71,10 @@ def test_a_run_that_ended_says_how(
 
 
 def test_without_a_run_it_says_how_to_get_one(
-    app: Any, drive: Any, golden: Any, size: tuple[int, int]
+    app: Any, drive: Any, until: Any, golden: Any, size: tuple[int, int]
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
+        await until(pilot, "q Leave")
         golden(pilot, f"train-none-{size[0]}x{size[1]}")
 
     drive(app("train"), scenario, size)
@@ -112,8 +116,6 @@ def test_r_starts_a_process_only_where_none_trains(
 
 
 def test_curves_grow_as_the_run_is_written(app: Any, drive: Any, until: Any, live: Run, text_of: Any) -> None:
-    from dataclasses import replace
-
     last = [event for event in live.events() if event.event == "progress"][-1]
 
     async def scenario(pilot: Pilot[Any]) -> None:
@@ -130,8 +132,6 @@ def test_a_resumed_run_forgets_what_was_made_void(app: Any, drive: Any, until: A
 
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "epoch 4 of 8")
-        from dataclasses import replace
-
         live.append(replace(start, epoch=2, step=100))
         await until(pilot, "epoch 3 of 8")
         assert pilot.app.screen.query_one("#loss", Chart).end == pytest.approx(2.0)
@@ -194,6 +194,31 @@ def test_names_and_reasons_with_markup_and_escapes_are_shown_as_they_are(
     drive(app("train", run=run), scenario)
 
 
+def test_a_run_whose_folder_is_removed_is_told(
+    app: Any, drive: Any, until: Any, written_run: Callable[..., Run]
+) -> None:
+    run = written_run(ended="done")
+
+    async def scenario(pilot: Pilot[Any]) -> None:
+        await until(pilot, "● done")
+        shutil.rmtree(run.path)
+        await until(pilot, "its folder is gone")
+
+    drive(app("train", run=run), scenario)
+
+
+def test_values_that_are_not_finite_are_marked(app: Any, drive: Any, until: Any, live: Run) -> None:
+    last = [event for event in live.events() if event.event == "progress"][-1]
+
+    async def scenario(pilot: Pilot[Any]) -> None:
+        await until(pilot, "epoch 4 of 8")
+        live.append(replace(last, step=180, mean=math.nan, time=last.time + 1))
+        await until(pilot, "(1 not finite)")
+        await until(pilot, "×")
+
+    drive(app("train", run=live), scenario)
+
+
 def test_a_broken_events_file_is_told(
     app: Any, drive: Any, until: Any, written_run: Callable[..., Run]
 ) -> None:
@@ -208,10 +233,10 @@ def test_a_broken_events_file_is_told(
 
 
 @pytest.mark.long
-def test_resizes_without_end_do_no_harm(app: Any, drive: Any, until: Any, live: Run) -> None:
+def test_resizes_of_every_kind_do_no_harm(app: Any, drive: Any, until: Any, live: Run) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "epoch 4 of 8")
-        for number in range(1000):
+        for number in range(200):
             await pilot.resize_terminal(20 + (number * 37) % 150, 5 + (number * 17) % 50)
         await pilot.resize_terminal(80, 24)
         await until(pilot, "epoch 4 of 8")

@@ -123,6 +123,11 @@ class BirdplaneApp(App[str]):
         # A terminal that is gone takes no farewell: then without.
         asyncio.get_running_loop().call_later(2.0, os._exit, code)
 
+    def on_unmount(self) -> None:
+        # As editors do: a tmux that was resized would leave rows of the last picture above the prompt.
+        if self._driver is not None and not self.is_headless:
+            self._driver.write("\x1b[H\x1b[2J")
+
     def on_resize(self) -> None:
         self.call_after_refresh(self._fit)
 

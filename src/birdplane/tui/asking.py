@@ -254,6 +254,8 @@ class Helper:
                 self._withdrawn[number] = time.monotonic()
                 process.send({"cancel": number})
             raise
+        finally:
+            asked.future.cancel()  # where it is not settled yet: nobody will look at it any more
 
     async def _patiently(self, process: _Process, asked: _Question, patience: float | None) -> Any:
         patience = patience if patience is not None else self._patience

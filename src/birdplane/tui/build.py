@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds without a change before the helper is asked: the first digits of a number are not meant.
 _REST_SECONDS = 0.3
+#: Seconds that the cursor stays at a step before its form is made.
+_ARRIVAL_SECONDS = 0.04
 
 
 class BuildScreen(Screen[None]):
@@ -60,6 +62,7 @@ class BuildScreen(Screen[None]):
         &.-low Below #command, &.-lowest Below #command { text-wrap: nowrap; text-overflow: ellipsis; }
         &.-lowest Below #verdict { max-height: 1; }
         &.-lowest #title { display: none; }
+        &.-lowest Side > #head { text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (76, "-usual"), (110, "-wide")]
@@ -88,12 +91,13 @@ class BuildScreen(Screen[None]):
         super().__init__()
         self._known = Knowledge()
         self._steps: list[steps.Step] = []
+        self._checked: steps.Document = {}
         self._rest: Timer | None = None
+        self._arrival: Timer | None = None
         self._mend: Mend | None = None
         self._command = ""
         #: Why the helper could not tell the form of a component, by its name.
         self._formless: dict[str, str] = {}
-        self._form_due = self._filling = False
 
     @property
     def cockpit(self) -> Cockpit:
@@ -129,7 +133,8 @@ class BuildScreen(Screen[None]):
         self.cockpit.helper.start()
 
     def on_screen_resume(self) -> None:
-        if self._steps:
+        """Look again where another screen may have changed the draft, or brought the pictures that were missing."""
+        if self._steps and (self._draft.document != self._checked or self._known.missing):
             self._check()
 
     def on_resize(self) -> None:
@@ -147,11 +152,14 @@ class BuildScreen(Screen[None]):
     def _check(self, cursor: int | None = None) -> None:
         """Show the draft as it is now, and look a moment later whether it fits."""
         self._steps = steps.steps(self._draft.document)
+        self._checked = self._draft.document
         self._known.check(self._draft.pipeline)
         self._show(cursor)
         if self._rest is not None:
             self._rest.stop()
         self.workers.cancel_group(self, "rehearsal")
+        if any(name not in self._formless for _, name in self._draft.catalog.awaited):
+            self.run_worker(self._ask_forms(), group="forms", exclusive=True, exit_on_error=False)
         if not self._known.problems:
             self._rest = self.set_timer(_REST_SECONDS, self._rehearse)
 
@@ -185,22 +193,8 @@ class BuildScreen(Screen[None]):
         return next((mend for mend in mends if mend), None)
 
     def _show_form(self) -> None:
-        """Fill the form anew. Never two at once, and none is cancelled: that would cancel its widgets' own tasks."""
-        if not self._form_due:
-            self._form_due = True
-            if not self._filling:
-                self.run_worker(self._fill_form(), group="form", exit_on_error=False)
-
-    async def _fill_form(self) -> None:
-        self._filling = True
-        try:
-            while self._form_due:
-                self._form_due = False
-                await self.query_one(Side).show(self._step, self._draft, self._known.all, self._formless)
-        finally:
-            self._filling = False
-        if any(name not in self._formless for _, name in self._draft.catalog.awaited):
-            self.run_worker(self._ask_forms(), group="forms", exclusive=True, exit_on_error=False)
+        self._arrival = None
+        self.query_one(Side).ask(self._step, self._draft, self._known.all, self._formless)
 
     async def _ask_forms(self) -> None:
         self._formless = await learn_forms(self.cockpit.helper, self._draft.catalog)
@@ -210,7 +204,10 @@ class BuildScreen(Screen[None]):
 
     def on_chain_moved(self) -> None:
         if self._steps:
-            self._show_form()
+            # While an arrow is held down, forms that are passed by are not worth making.
+            if self._arrival is not None:
+                self._arrival.stop()
+            self._arrival = self.set_timer(_ARRIVAL_SECONDS, self._show_form)
             self.refresh_bindings()
 
     def on_chain_opened(self) -> None:
@@ -247,10 +244,15 @@ class BuildScreen(Screen[None]):
             self._changed()
 
     def action_form(self) -> None:
-        """Go into the form."""
-        self.add_class("-in-form")
-        if not self.query_one(Form).enter():
-            self.remove_class("-in-form")
+        """Go into the form, once it is that of the step under the cursor."""
+        if self._arrival is not None:
+            self._arrival.stop()
+            self._show_form()
+        if self.query_one(Side).is_busy:
+            self.set_timer(_ARRIVAL_SECONDS, self.action_form)
+        else:
+            self.add_class("-in-form")
+            self.set_class(self.query_one(Form).enter(), "-in-form")
 
     def action_chain(self) -> None:
         """Go back from the form to the chain."""
@@ -270,8 +272,7 @@ class BuildScreen(Screen[None]):
 
     def action_remove(self) -> None:
         """Remove the transform under the cursor."""
-        at = self._step.transform
-        if at is not None:
+        if (at := self._step.transform) is not None:
             self._draft.change(steps.remove_transform(self._draft.document, at))
             self._changed()
 

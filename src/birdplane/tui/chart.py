@@ -59,9 +59,9 @@ class Chart(Widget):
         & > .chart--1 { color: $foreground 60%; }
         & > .chart--2 { color: $text-accent; }
         & > .chart--3 { color: $text-success; }
-        & > .chart--4 { color: $text-warning; }
-        & > .chart--5 { color: $text-primary; }
-        & > .chart--6 { color: $text-error; }
+        & > .chart--4 { color: $text-primary; }
+        & > .chart--5 { color: $text-error; }
+        & > .chart--6 { color: $text-secondary; }
     }
     """
 
@@ -93,7 +93,6 @@ class Chart(Widget):
         self._x, self._y = Axis(0, 1), Axis(0, 1)
         self._width, self._rows, self._dots = 1, 1, (2, 4)
         self._traces: list[Trace] = []
-        self._masks: list[list[bool]] = []
         self._grid: list[list[_Cell]] = []
         self._revisions: list[int] = []
         self._broken = 0
@@ -205,9 +204,9 @@ class Chart(Widget):
         self._revisions = [one.revision for one in self._series]
         across, down = self._dots
         size = (self._width * across, self._rows * down)
-        self._traces = [Trace(one, self._x, self._y, *size, self._smoothed) for one in self._series]
-        self._masks = [
-            pattern_mask(PATTERNS[index % len(PATTERNS)], size[0]) for index in range(len(self._series))
+        self._traces = [
+            Trace(one, self._x, self._y, *size, self._smoothed, PATTERNS[index % len(PATTERNS)])
+            for index, one in enumerate(self._series)
         ]
         for trace in self._traces:
             trace.draw()
@@ -238,9 +237,9 @@ class Chart(Widget):
         at = column * across
         # A cell has one colour, so it is given to one curve: the last that passes it.
         for index in range(len(self._traces) - 1, -1, -1):
-            mask, columns = self._masks[index], self._traces[index].columns
-            left = columns[at] >> shift & every if mask[at] else 0
-            right = columns[at + 1] >> shift & every if across == 2 and mask[at + 1] else 0
+            columns, seen = self._traces[index].columns, self._traces[index].shown
+            left = columns[at] >> shift & every if seen[at] else 0
+            right = columns[at + 1] >> shift & every if across == 2 and seen[at + 1] else 0
             if left or right:
                 text = _MARKS[index % len(_MARKS)] if across == 1 else braille(left, right)
                 return text, str(index % len(PATTERNS) + 1)

@@ -39,12 +39,12 @@ class ChartScreen(Screen[None]):
         &.-low #charts > Chart { margin: 0; }
     }
     """
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [
+    HORIZONTAL_BREAKPOINTS = [
         (0, "-narrow"),
         (60, "-usual"),
         (WIDE, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-small"), (16, "-low"), (20, "-high")]
+    VERTICAL_BREAKPOINTS = [(0, "-small"), (16, "-low"), (20, "-high")]
     #: From this height on two charts stand one above the other.
     STACKED = 20
     BINDINGS: ClassVar[list[BindingType]] = CHART_BINDINGS

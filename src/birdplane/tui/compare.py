@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -38,6 +39,8 @@ class CompareScreen(ChartScreen):
     DEFAULT_CSS = """
     CompareScreen {
         #differences { height: auto; max-height: 40%; margin: 1 0 0 0; background: $background; }
+        #differences { scrollbar-size-horizontal: 0; scrollbar-size-vertical: 1; }
+        #differences:focus { background-tint: transparent; }
         #differences > .datatable--header { background: $background; color: $text-muted; text-style: none; }
         #same { height: 1; padding: 0 1; color: $text-muted; display: none; }
         &.-low #differences { margin: 0; }
@@ -77,7 +80,7 @@ class CompareScreen(ChartScreen):
         chart = self.charts()[0]
         table.add_column("")
         for index, monitor in enumerate(self._monitors):
-            sample = (f"{sample_of(index, ascii_only)} ", chart.style_of(index))
+            sample = (f"{sample_of(index, ascii_only)} ", Style(color=chart.style_of(index).color))
             table.add_column(Text.assemble(sample, plain(monitor.run.name)))
         rows = differing([settings(monitor.run) for monitor in self._monitors])
         for key, values in rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,11 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.events import Resize
-from textual.screen import Screen
 from textual.widgets import Footer, Static
-from textual.worker import Worker, WorkerState
 
-from birdplane.tui.asking import HelperTrouble, Progress
+from birdplane.tui.asking import HelperTrouble
 from birdplane.tui.bar import TopBar
 from birdplane.tui.cells import MUTED
 from birdplane.tui.datafacts import (
@@ -27,6 +24,7 @@ from birdplane.tui.datafacts import (
     tiles_of,
     title_line,
 )
+from birdplane.tui.inquiring import InquiringScreen
 from birdplane.tui.messages import (
     Waiting,
     key_lines,
@@ -36,12 +34,11 @@ from birdplane.tui.messages import (
     trouble_words,
 )
 from birdplane.tui.picture import Picture, PictureGrid, Shape, unpack
-from birdplane.tui.state import Cockpit
 
 _OPENING = "Opening the pictures. The first time PyTorch is loaded, which takes some seconds."
 
 
-class DataScreen(Screen[None]):
+class DataScreen(InquiringScreen):
     """Thumbnails, class counts, channel statistics; or why there are none, and the key that helps."""
 
     HELP = (
@@ -54,9 +51,8 @@ class DataScreen(Screen[None]):
         #title { margin-top: 1; }
         #mapping { color: $text-muted; }
         #body { height: 1fr; padding: 1 1 0 1; }
-        #panel { width: 26; margin-left: 2; scrollbar-size-vertical: 1; scrollbar-gutter: auto; }
+        #panel { width: 27; margin-left: 1; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
         #message { height: 1fr; content-align: center middle; padding: 0 2; display: none; }
-        #tiny { display: none; }
         &.-roomy #panel { width: 40; margin-left: 4; }
         &.-narrow #panel { display: none; }
         &.-narrow.-figures #panel { display: block; width: 1fr; margin-left: 0; }
@@ -64,10 +60,6 @@ class DataScreen(Screen[None]):
         &.-low #title { margin-top: 0; }
         &.-flat #body { padding: 0 1; }
         &.-message { #chain, #mapping, #body { display: none; } #message { display: block; } }
-        &.-tiny {
-            TopBar, Footer, #title, #chain, #mapping, #body, #message { display: none; }
-            #tiny { display: block; }
-        }
     }
     """
     HORIZONTAL_BREAKPOINTS = [
@@ -103,7 +95,6 @@ class DataScreen(Screen[None]):
         self._statistics: dict[str, Any] | None = None
         self._missing: dict[str, Any] | None = None
         self._trouble: HelperTrouble | None = None
-        self._waiting: Waiting | None = None
         self._fetching = False
         #: What is seen, when something else was asked for and did not come; why; and why there are no statistics.
         self._shown = self._view
@@ -111,7 +102,6 @@ class DataScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield TopBar("Data")
-        yield Static(id="tiny", markup=False)
         yield Static(id="title", markup=False)
         yield Static(id="chain", markup=False)
         yield Static(id="mapping", markup=False)
@@ -123,17 +113,8 @@ class DataScreen(Screen[None]):
         yield Footer(show_command_palette=False, compact=True)
 
     @property
-    def cockpit(self) -> Cockpit:
-        found: Cockpit = self.app.cockpit  # type: ignore[attr-defined]
-        return found
-
-    @property
     def _grid(self) -> PictureGrid:
         return self.query_one(PictureGrid)
-
-    @property
-    def _ascii_only(self) -> bool:
-        return bool(getattr(self.app, "ascii_only", False))
 
     # Asking.
 
@@ -156,19 +137,16 @@ class DataScreen(Screen[None]):
         training = document.get("training")
         return {**kept, "holdout": training.get("holdout") if isinstance(training, dict) else None}
 
-    def _work(self, work: Callable[[], Any], group: str) -> None:
-        self.run_worker(work, group=group, exclusive=True, exit_on_error=False)
-
     def _load(self) -> None:
         self._trouble = self._missing = None
         self._waiting = Waiting(_OPENING)
         self._show()
-        self._work(self._ask_pictures, "pictures")
+        self.work(self._ask_pictures, "pictures")
 
     async def _ask(self, question: str, **values: Any) -> dict[str, Any]:
         draft = self.cockpit.draft
         return await self.cockpit.helper.ask(
-            question, on_progress=self._progress, document=draft.document, source=draft.source, **values
+            question, on_progress=self.progress, document=draft.document, source=draft.source, **values
         )
 
     async def _ask_pictures(self) -> None:
@@ -185,7 +163,7 @@ class DataScreen(Screen[None]):
                 side=view.side,
             )
         except HelperTrouble as trouble:
-            self._fail(trouble)
+            self.fail(trouble)
             return
         self._waiting, self._note, self._missing = None, "", answer.get("missing")
         if self._missing is None:
@@ -195,9 +173,9 @@ class DataScreen(Screen[None]):
             return
         self.call_after_refresh(self._refill)
         if self._statistics is None:
-            self._work(self._ask_statistics, "statistics")
+            self.work(self._ask_statistics, "statistics")
 
-    def _fail(self, trouble: HelperTrouble) -> None:
+    def fail(self, trouble: HelperTrouble) -> None:
         """Keep what is seen, with a line about what went wrong; where there is nothing yet, say it in full."""
         self._waiting = None
         if self._page is None:
@@ -225,23 +203,9 @@ class DataScreen(Screen[None]):
         self._waiting = None
         self._show()
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Say it where an answer was not what it should be: a fault of ours, but no reason to lose the screen."""
-        if event.state is WorkerState.ERROR:
-            self._fail(
-                HelperTrouble(f"{type(event.worker.error).__name__}: {event.worker.error}", "internal")
-            )
-
-    def _progress(self, progress: Progress) -> None:
-        if self._waiting is None:
-            self._waiting = Waiting("")
-        self._waiting.take(progress)
-        self._show_waiting()
-
     # Showing.
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < 60 or event.size.height < 16, "-tiny")
         self.set_class(event.size.height < 20, "-low")
         self.set_class(event.size.height < 30, "-flat")
         if self._page is not None:
@@ -253,7 +217,7 @@ class DataScreen(Screen[None]):
         if self._page is None:
             return
         if len(self._pictures) < min(self._grid.capacity, self._page["total"] - self._view.offset):
-            self._work(self._ask_pictures, "pictures")
+            self.work(self._ask_pictures, "pictures")
         else:
             self._show()
 
@@ -262,15 +226,14 @@ class DataScreen(Screen[None]):
         self.set_class(message is not None, "-message")
         if message is not None:
             self.query_one("#message", Static).update(message)
-        width = max(10, self.size.width - 2)
+        width = self.line_width
         page = self._page if message is None else None
         visible = min(self._grid.capacity, len(self._pictures)) if self._grid.size else None
         title = title_line(self._dataset(), page, self._shown, visible, width)
         self.query_one("#title", Static).update(title)
-        self.query_one("#tiny", Static).update(title)
         if self._page is not None and message is None:
             self.query_one("#chain", Static).update(
-                chain_line(self._page["stages"], self._view.stage, width, self._ascii_only)
+                chain_line(self._page["stages"], self._view.stage, width, self.ascii_only)
             )
             self.query_one("#mapping", Static).update(
                 mapping_line(self._page, self._shown, self._note, width)
@@ -282,7 +245,7 @@ class DataScreen(Screen[None]):
             self._show_figures()
         self.refresh_bindings()
 
-    def _show_waiting(self) -> None:
+    def show_waiting(self) -> None:
         if self.has_class("-message"):
             message = self._message()
             if message is not None:
@@ -294,7 +257,7 @@ class DataScreen(Screen[None]):
         """Return what stands in place of the pictures, if there is a reason."""
         draft = self.cockpit.draft
         if self._fetching and self._waiting is not None:
-            words = self._waiting.words(self.size.width, self._ascii_only)
+            words = self._waiting.words(self.size.width, self.ascii_only)
             return paragraphs(words, key_lines(("Esc", "stop; the next time it goes on where it was")))
         if self._missing is not None:
             return missing_words(self._dataset(), self._missing)
@@ -303,7 +266,7 @@ class DataScreen(Screen[None]):
                 self._trouble, draft.source, ("r", "try again"), ("1", "change the pipeline")
             )
         if self._page is None:
-            return (self._waiting or Waiting(_OPENING)).words(self.size.width, self._ascii_only)
+            return (self._waiting or Waiting(_OPENING)).words(self.size.width, self.ascii_only)
         return None
 
     def _dataset(self) -> str:
@@ -318,7 +281,7 @@ class DataScreen(Screen[None]):
             self.query_one("#figures", Static).update(Content.styled(words, style))
             return
         width = self.query_one("#panel").scrollable_content_region.width or 26
-        lines = figure_lines(self._statistics, self._view, width, self._ascii_only)
+        lines = figure_lines(self._statistics, self._view, width, self.ascii_only)
         self.query_one("#figures", Static).update(Content("\n").join(lines))
 
     # What the keys do.
@@ -347,7 +310,7 @@ class DataScreen(Screen[None]):
         self._view = replace(self._view, **changes)
         # It takes seconds at most, but whoever turns pages should not wait for it; it is asked again afterwards.
         self.workers.cancel_group(self, "statistics")
-        self._work(self._ask_pictures, "pictures")
+        self.work(self._ask_pictures, "pictures")
 
     def action_page(self, pages: int) -> None:
         """Show the pictures after these, or before."""
@@ -404,14 +367,14 @@ class DataScreen(Screen[None]):
         self._fetching = True
         self._waiting = Waiting("Starting the download.")
         self._show()
-        self._work(self._fetch, "fetch")
+        self.work(self._fetch, "fetch")
 
     async def _fetch(self) -> None:
         try:
             await self._ask("fetch")
         except HelperTrouble as trouble:
-            self._fetching = False
-            self._fail(trouble)
+            self._fetching, self._missing = False, None
+            self.fail(trouble)
         else:
             self._fetching = False
             self._load()

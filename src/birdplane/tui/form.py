@@ -16,6 +16,9 @@ from birdplane.text import plain
 from birdplane.tui.fields import Field, Options, field_for
 from birdplane.tui.values import ABSENT, hint
 
+#: How many rows are made without looking at the keyboard in between.
+_AT_ONCE = 5
+
 
 class Note(Static):
     """Below a field: what it is for, what it may hold, and what is wrong with what it holds."""
@@ -49,7 +52,6 @@ class Row(Grid):
     def compose(self) -> ComposeResult:
         yield self._label
         yield self.editor
-        yield Static("", classes="gap")
         yield self.note
 
     def show(self, value: Any, wrong: str) -> None:
@@ -68,15 +70,13 @@ class Form(VerticalScroll, can_focus=False):
         grid-size: 2; grid-columns: 20 1fr; grid-rows: auto; height: auto; margin-bottom: 1;
     }
     Form.-slim > Row { grid-columns: 16 1fr; }
-    Form.-slim > Row > .gap { display: none; }
-    Form.-slim > Row > .note { column-span: 2; padding: 0 0 0 2; }
+    Form.-slim > Row > .note { padding: 0 0 0 2; }
     Form.-slim > Row.-options { layout: vertical; }
     Form.-slim > Row > Options { padding: 0 0 0 1; }
     Form > Row > .label { height: 1; color: $text-muted; }
     Form > Row.-given > .label { color: $foreground; text-style: bold; }
     Form > Row.-wrong > .label { color: $text-error; }
-    Form > Row > .gap { height: 1; }
-    Form > Row > .note { height: auto; padding: 0 1; }
+    Form > Row > .note { height: auto; column-span: 2; padding: 0 1 0 21; }
     """
 
     def __init__(self) -> None:
@@ -101,12 +101,19 @@ class Form(VerticalScroll, can_focus=False):
         """
         if identity != self._identity:
             self._identity = identity
-            async with self.batch():
-                await self.remove_children()
-                await self.mount_all([Row(p, given.get(p.name, ABSENT)) for p in parameters])
-            self.scroll_home(animate=False)
+            await self._fill([Row(p, given.get(p.name, ABSENT)) for p in parameters])
         for row in self.query_children(Row):
             row.show(given.get(row.parameter.name, ABSENT), wrong.get(row.parameter.name, ""))
+
+    async def _fill(self, rows: list[Row]) -> None:
+        """Put other rows in the place of those that are here: the first ones at once, the others a few at a time, so
+        that a key pressed meanwhile does not wait for all of them."""
+        async with self.batch():
+            await self.remove_children()
+            await self.mount_all(rows[:_AT_ONCE])
+        self.scroll_home(animate=False)
+        for begin in range(_AT_ONCE, len(rows), _AT_ONCE):
+            await self.mount_all(rows[begin : begin + _AT_ONCE])
 
     @property
     def fields(self) -> list[Field]:

@@ -11,7 +11,7 @@ from birdplane.text import plain
 from birdplane.tui.cells import bar, cut, left, right
 from birdplane.tui.picture import Line, Shape, Tile, cells_of, unpack
 
-BESIDE = 20  # cells of the text beside a picture
+BESIDE = 21  # cells of the text beside a picture
 _PERCENT = 6
 
 
@@ -46,7 +46,7 @@ def bar_lines(
 ) -> list[Line]:
     """Return a bar for each of the most probable classes, at most `most`, the most probable one first."""
     order = sorted(range(len(probabilities)), key=lambda label: -probabilities[label])[: max(1, most)]
-    names = min(max(cell_len(plain(classes[label])) for label in order), width - _PERCENT - 7)
+    names = min(max(cell_len(plain(classes[label])) for label in order), width - _PERCENT - 6)
     lines: list[Line] = []
     for place, label in enumerate(order):
         strong, weak = bar(probabilities[label], width - names - _PERCENT - 1, ascii_only)

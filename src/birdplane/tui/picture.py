@@ -162,7 +162,9 @@ class PictureGrid(Widget):
 
     def across(self, width: int | None = None) -> int:
         """How many tiles stand side by side."""
-        return max(1, ((width or self.size.width) + self._shape.gap) // (self._shape.width + self._shape.gap))
+        return max(
+            1, ((width or self.size.width) + self._shape.space) // (self._shape.width + self._shape.space)
+        )
 
     def down(self, height: int | None = None) -> int:
         """How many rows of tiles there are."""
@@ -212,7 +214,7 @@ class PictureGrid(Widget):
         return strips
 
     def _row(self, parts: list[list[Segment]]) -> Strip:
-        gap = Segment(" " * self._shape.gap, self.rich_style)
+        gap = Segment(" " * self._shape.space, self.rich_style)
         segments: list[Segment] = []
         for part in parts:
             segments += [*part, gap]

@@ -33,11 +33,22 @@ def pattern_mask(pattern: Sequence[int], length: int) -> list[bool]:
 class Trace:
     """One series drawn into `width` columns of `height` dots. New points redraw only the columns they touch.
 
-    `columns[c]` has a bit for each dot, the lowest bit being the lowest dot.
+    `columns[c]` has a bit for each dot, the lowest bit being the lowest dot; `shown[c]` says whether the pattern
+    lets the column be seen. Where points are few, those that hold one always are.
     """
 
-    def __init__(self, series: Series, x: Axis, y: Axis, width: int, height: int, smoothed: bool) -> None:
+    def __init__(
+        self,
+        series: Series,
+        x: Axis,
+        y: Axis,
+        width: int,
+        height: int,
+        smoothed: bool = False,
+        pattern: Sequence[int] = PATTERNS[0],
+    ) -> None:
         self.series = series
+        self.shown = pattern_mask(pattern, width)
         self._x, self._y, self._height = x, y, height
         self._smoothed = smoothed
         self.columns = [0] * width
@@ -60,6 +71,9 @@ class Trace:
         while begin < len(xs):
             begin = self._draw_column(xs, values, begin)
         self._done = len(xs)
+        if len(xs) < len(self.columns) / 4:
+            for column, _ in self._filled:
+                self.shown[column] = True
         return first
 
     def _draw_column(self, xs: list[float], values: list[float], begin: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -13,21 +12,19 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.screen import Screen
 from textual.widgets import Footer, Static
-from textual.worker import Worker, WorkerState
 
 from birdplane.text import plain
 from birdplane.tui import facts
-from birdplane.tui.asking import HelperTrouble, Progress
+from birdplane.tui.asking import HelperTrouble
 from birdplane.tui.bar import TopBar
 from birdplane.tui.cells import MUTED, cut
+from birdplane.tui.inquiring import InquiringScreen
 from birdplane.tui.judgements import BESIDE, example_tiles, name_of, prediction_tile, shape_of, share_words
 from birdplane.tui.matrix import ConfusionMatrix
 from birdplane.tui.messages import Waiting, key_lines, paragraphs, trouble_sentence, trouble_words
 from birdplane.tui.paths import PathPrompt
 from birdplane.tui.picture import PictureGrid, Shape
-from birdplane.tui.state import Cockpit
 
 _SIDE = 16
 _SPLITS = ("validation", "train")
@@ -46,7 +43,7 @@ class _Gallery:
     offset: int = 0
 
 
-class ResultsScreen(Screen[None]):
+class ResultsScreen(InquiringScreen):
     """Scores, the confusion matrix with a cursor, and pictures with what the model makes of them."""
 
     HELP = (
@@ -63,7 +60,6 @@ class ResultsScreen(Screen[None]):
         #right { height: 1fr; width: 1fr; margin-top: 1; }
         #gallery-title { height: 1; color: $foreground 60%; }
         #message { height: 1fr; content-align: center middle; padding: 0 2; display: none; }
-        #tiny { display: none; }
         &.-roomy #body { layout: horizontal; }
         &.-roomy #left { width: auto; max-width: 60%; max-height: 100%; margin-right: 4; }
         &.-roomy #right { margin-top: 0; }
@@ -75,10 +71,6 @@ class ResultsScreen(Screen[None]):
         &.-gallery #left { display: none; }
         &.-gallery #right { display: block; margin-top: 0; }
         &.-message { #scores, #body { display: none; } #message { display: block; } }
-        &.-tiny {
-            TopBar, Footer, #title, #scores, #body, #message { display: none; }
-            #tiny { display: block; }
-        }
     }
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-usual"), (110, "-roomy")]
@@ -106,13 +98,11 @@ class ResultsScreen(Screen[None]):
         self._examples: dict[str, Any] | None = None
         self._prediction: dict[str, Any] | None = None
         self._trouble: HelperTrouble | None = None
-        self._waiting: Waiting | None = None
         self._note = ""
         self._live = False
 
     def compose(self) -> ComposeResult:
         yield TopBar("Results")
-        yield Static(id="tiny", markup=False)
         yield Static(id="title", markup=False)
         yield Static(id="scores", markup=False)
         with Container(id="body"):
@@ -126,21 +116,12 @@ class ResultsScreen(Screen[None]):
         yield Footer(show_command_palette=False, compact=True)
 
     @property
-    def cockpit(self) -> Cockpit:
-        found: Cockpit = self.app.cockpit  # type: ignore[attr-defined]
-        return found
-
-    @property
     def _matrix(self) -> ConfusionMatrix:
         return self.query_one(ConfusionMatrix)
 
     @property
     def _grid(self) -> PictureGrid:
         return self.query_one(PictureGrid)
-
-    @property
-    def _ascii_only(self) -> bool:
-        return bool(getattr(self.app, "ascii_only", False))
 
     # Asking.
 
@@ -157,18 +138,15 @@ class ResultsScreen(Screen[None]):
         else:
             self._load()
 
-    def _work(self, work: Callable[[], Any], group: str) -> None:
-        self.run_worker(work, group=group, exclusive=True, exit_on_error=False)
-
     def _load(self) -> None:
         self._trouble = None
         self._waiting = Waiting(_OPENING)
         self._show()
-        self._work(self._ask_scores, "scores")
+        self.work(self._ask_scores, "scores")
 
     async def _ask(self, question: str, **values: Any) -> dict[str, Any]:
         path = str(self._run.path)
-        return await self.cockpit.helper.ask(question, on_progress=self._progress, run=path, **values)
+        return await self.cockpit.helper.ask(question, on_progress=self.progress, run=path, **values)
 
     async def _ask_scores(self) -> None:
         """Score the split that is looked at; then the other one too, unless that would slow training down."""
@@ -183,9 +161,9 @@ class ResultsScreen(Screen[None]):
             if not self._live and other not in self._scores:
                 await self._score(other)
         except HelperTrouble as trouble:
-            self._fail(trouble)
+            self.fail(trouble)
         except OSError as error:
-            self._fail(HelperTrouble(f"the run cannot be read: {error.strerror or error}", "failed"))
+            self.fail(HelperTrouble(f"the run cannot be read: {error.strerror or error}", "failed"))
 
     async def _score(self, split: str) -> None:
         answer = await self._ask("evaluate", splits=[split])
@@ -203,7 +181,7 @@ class ResultsScreen(Screen[None]):
 
     def _ask_examples(self) -> None:
         # After the layout: how many pictures fit is known only then.
-        self.call_after_refresh(lambda: self._work(self._load_examples, "examples"))
+        self.call_after_refresh(lambda: self.work(self._load_examples, "examples"))
 
     async def _load_examples(self) -> None:
         count = max(1, self._grid.capacity)
@@ -214,7 +192,7 @@ class ResultsScreen(Screen[None]):
                 "examples", split=self._split, cell=cell, offset=offset, count=count, side=_SIDE
             )
         except HelperTrouble as trouble:
-            self._fail(trouble)
+            self.fail(trouble)
             return
         self._examples, self._waiting = found, None
         self._show()
@@ -226,11 +204,11 @@ class ResultsScreen(Screen[None]):
         if found is None or not self._grid.size:
             return
         if len(found["items"]) < min(self._grid.capacity, found["total"] - self._gallery.offset):
-            self._work(self._load_examples, "examples")
+            self.work(self._load_examples, "examples")
         else:
             self._show_gallery()
 
-    def _fail(self, trouble: HelperTrouble) -> None:
+    def fail(self, trouble: HelperTrouble) -> None:
         """Keep what is seen, with a line about what went wrong; where there is nothing yet, say it in full."""
         self._waiting = None
         if self._scores:
@@ -239,17 +217,7 @@ class ResultsScreen(Screen[None]):
             self._trouble = trouble
         self._show()
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Say it where an answer was not what it should be: a fault of ours, but no reason to lose the screen."""
-        if event.state is WorkerState.ERROR:
-            self._fail(
-                HelperTrouble(f"{type(event.worker.error).__name__}: {event.worker.error}", "internal")
-            )
-
-    def _progress(self, progress: Progress) -> None:
-        if self._waiting is None:
-            self._waiting = Waiting("")
-        self._waiting.take(progress)
+    def show_waiting(self) -> None:
         if self.has_class("-message"):
             self._show_message()
         else:
@@ -258,7 +226,6 @@ class ResultsScreen(Screen[None]):
     # Showing.
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < 60 or event.size.height < 16, "-tiny")
         self.set_class(event.size.height < 20, "-low")
         self.set_class(event.size.height < 30, "-flat")
         self._show()
@@ -267,7 +234,6 @@ class ResultsScreen(Screen[None]):
     def _show(self) -> None:
         self._show_message()
         self.query_one("#title", Static).update(self._title())
-        self.query_one("#tiny", Static).update(self._tiny())
         self._show_scores()
         if self._split in self._scores:
             self._matrix.show(self._names, self._scores[self._split]["confusion"])
@@ -289,7 +255,7 @@ class ResultsScreen(Screen[None]):
             keys = [("r", "try again"), ("2", "look at its training"), ("5", "open another run")]
             return trouble_words(self._trouble, "", *keys)
         if self._split not in self._scores:
-            return (self._waiting or Waiting(_OPENING)).words(self.size.width, self._ascii_only)
+            return (self._waiting or Waiting(_OPENING)).words(self.size.width, self.ascii_only)
         return None
 
     def _title(self) -> Content:
@@ -300,21 +266,16 @@ class ResultsScreen(Screen[None]):
             parts.append(f"best weights up to step {self._step:,}")
         if self._live:
             parts.append("in training: r looks anew")
-        return facts.fitted(parts, max(10, self.size.width - 2))
-
-    def _tiny(self) -> Content:
-        name = [plain(self._run.name)] if self._run is not None else ["no run is open"]
-        scores = [f"{split} {facts.percent(score['accuracy'])}" for split, score in self._scores.items()]
-        return facts.fitted([*name, *scores], max(10, self.size.width))
+        return facts.fitted(parts, self.line_width)
 
     def _show_scores(self) -> None:
         lines = [self._score_line(split) for split in _SPLITS]
         if self._note:
-            lines.append(Content.styled(cut(self._note, max(10, self.size.width - 2)), "$text-error"))
+            lines.append(Content.styled(cut(self._note, self.line_width), "$text-error"))
         self.query_one("#scores", Static).update(Content("\n").join(lines))
 
     def _score_line(self, split: str) -> Content:
-        mark = (">" if self._ascii_only else "▸") if split == self._split else " "
+        mark = (">" if self.ascii_only else "▸") if split == self._split else " "
         name = f"{mark} {split:<10}"
         score = self._scores.get(split)
         if score is None:
@@ -322,7 +283,7 @@ class ResultsScreen(Screen[None]):
             return Content.styled(f"{name}  {waits}", MUTED)
         accuracy, loss = facts.percent(score["accuracy"]), facts.number(score["loss"])
         parts = [f"{name}{accuracy:>8} right", f"loss {loss}", f"{score['count']:>6,} pictures"]
-        line = facts.fitted(parts, max(10, self.size.width - 2))
+        line = facts.fitted(parts, self.line_width)
         return line.stylize("bold" if split == self._split else MUTED)
 
     def _show_cell(self) -> None:
@@ -330,7 +291,7 @@ class ResultsScreen(Screen[None]):
 
     def _show_gallery(self) -> None:
         title = self.query_one("#gallery-title", Static)
-        width = max(10, self.size.width - 2)
+        width = self.line_width
         if self._prediction is not None:
             found = self._prediction
             label = found["label"]
@@ -338,10 +299,10 @@ class ResultsScreen(Screen[None]):
             said = f"{cut(name_of(self._names, label), 30)}, {sure} sure"
             title.update(facts.fitted([Content.styled(said, "bold"), plain(found["file"])], width))
             beside = max(BESIDE, min(48, width - 40))
-            self._grid.show([prediction_tile(found, beside, self._ascii_only)], shape_of(found, beside))
+            self._grid.show([prediction_tile(found, beside, self.ascii_only)], shape_of(found, beside))
         elif self._examples is not None:
             title.update(facts.fitted(self._gallery_words(self._examples), width))
-            self._grid.show(example_tiles(self._examples, BESIDE, self._ascii_only), shape_of(self._examples))
+            self._grid.show(example_tiles(self._examples, BESIDE, self.ascii_only), shape_of(self._examples))
 
     def _gallery_words(self, found: dict[str, Any]) -> list[Content | str]:
         total, first = found["total"], self._gallery.offset + 1
@@ -378,7 +339,7 @@ class ResultsScreen(Screen[None]):
             offset = min(last, max(0, self._gallery.offset + (down + across) * capacity))
             if offset != self._gallery.offset:
                 self._gallery = replace(self._gallery, offset=offset)
-                self._work(self._load_examples, "examples")
+                self.work(self._load_examples, "examples")
 
     def on_confusion_matrix_moved(self) -> None:
         self._show_cell()
@@ -426,7 +387,7 @@ class ResultsScreen(Screen[None]):
 
     def _predict(self, path: str | None) -> None:
         if path is not None:
-            self._work(partial(self._ask_prediction, path), "prediction")
+            self.work(partial(self._ask_prediction, path), "prediction")
 
     async def _ask_prediction(self, path: str) -> None:
         try:

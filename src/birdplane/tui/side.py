@@ -36,10 +36,38 @@ class Side(Vertical):
     }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: tuple[Step, Draft, list[Problem], Mapping[str, str]] | None = None
+        self._filling = False
+
     def compose(self) -> ComposeResult:
         for name in ("head", "wrong", "remark"):
             yield Static(id=name, markup=False)
         yield Form()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether another step is about to be shown."""
+        return self._filling
+
+    def ask(self, step: Step, draft: Draft, problems: list[Problem], failures: Mapping[str, str]) -> None:
+        """Show a step as soon as may be; see `show`.
+
+        Never two at once, and none is cancelled, which would cancel the tasks of the widgets it waits for.
+        """
+        self._wanted = (step, draft, problems, failures)
+        if not self._filling:
+            self._filling = True
+            self.run_worker(self._work(), exit_on_error=False)
+
+    async def _work(self) -> None:
+        try:
+            while self._wanted is not None:
+                wanted, self._wanted = self._wanted, None
+                await self.show(*wanted)
+        finally:
+            self._filling = False
 
     async def show(
         self, step: Step, draft: Draft, problems: list[Problem], failures: Mapping[str, str]

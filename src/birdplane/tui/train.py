@@ -170,6 +170,8 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
             self.app.call_from_thread(self._take, run, seen)
 
     def _found(self, run: Run) -> _Seen:
+        if not run.path.is_dir():
+            return _Seen(Status("broken", "its folder is gone"), "broken")
         status = run.status()
         started = self.cockpit.started.get(run.path)
         if not status.live and started is not None and is_alive(started):
@@ -232,8 +234,9 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
         status = self._seen.status
         notes = [Content.styled(self._said, "$text-accent")] if self._said else []
         if status.state in ("crashed", "failed", "broken"):
-            step = f"; r goes on from step {monitor.saved.step:,}" if monitor.saved else "; r tries again"
-            notes.append(Content.styled(f"{status.state}: {plain(status.reason)}{step}", "$text-error"))
+            mend = f"; r goes on from step {monitor.saved.step:,}" if monitor.saved else "; r tries again"
+            mend = mend if status.state != "broken" else ""
+            notes.append(Content.styled(f"{status.state}: {plain(status.reason)}{mend}", "$text-error"))
             tail = self._seen.log[-4:] if self.size.height >= 20 else []
             notes += [Content.styled(f"  {plain(line)}", "$text-muted") for line in tail]
         elif self._seen.state == "new":
@@ -260,7 +263,9 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("pause", "stop", "resume"):
             live, state = self._seen.status.live, self._seen.state
-            fits = live if action != "resume" else not live and state not in ("", "done", "starting")
+            fits = (
+                live if action != "resume" else not live and state in ("new", "stopped", "failed", "crashed")
+            )
             return self._monitor is not None and fits
         if action in ("log", "smooth", "view", "results", "move", "unpoint"):
             return self._monitor is not None
@@ -287,7 +292,7 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
     def action_resume(self) -> None:
         """Train on in a new process, from the last checkpoint."""
         monitor, state = self._monitor, self._seen.state
-        if monitor is None or state in ("done", "starting"):
+        if monitor is None or state not in ("new", "stopped", "failed", "crashed"):
             return
         try:
             self.cockpit.start(monitor.run)
