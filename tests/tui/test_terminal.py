@@ -288,6 +288,18 @@ def test_1000_resizes_in_10_seconds_leave_the_screen_intact(written_run: Callabl
         _read_until(read, b"\x1b[?1049l")
 
 
+@pytest.mark.long
+def test_a_terminal_that_vanishes_takes_the_cockpit_with_it(
+    terminal: Callable[..., Terminal], written_run: Callable[..., Run]
+) -> None:
+    run, gone = written_run(ended="done"), terminal()
+    gone.command(f"{_BIRDPLANE} tui {run.path}")
+    gone.until("accuracy", _STARTING)
+    process = gone.cockpit()
+    gone.close()
+    process.wait(10)
+
+
 def _read_until(read: Callable[[float], bytes], wanted: bytes) -> None:
     seen, deadline = b"", time.monotonic() + 30
     while wanted not in seen:

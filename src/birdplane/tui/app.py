@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -120,8 +121,10 @@ class BirdplaneApp(App[str]):
 
     def _end(self, code: int) -> None:
         self.exit(return_code=code)
-        # A terminal that is gone takes no farewell: then without.
-        asyncio.get_running_loop().call_later(2.0, os._exit, code)
+        # A terminal that is gone takes no farewell: then without. Not by the event loop, which may have ended.
+        farewell = threading.Timer(2.0, os._exit, (code,))
+        farewell.daemon = True
+        farewell.start()
 
     def on_unmount(self) -> None:
         # As editors do: a tmux that was resized would leave rows of the last picture above the prompt.

@@ -33,7 +33,7 @@ from birdplane.tui.messages import (
     trouble_sentence,
     trouble_words,
 )
-from birdplane.tui.picture import Picture, PictureGrid, Shape, unpack
+from birdplane.tui.picture import Picture, PictureGrid, Shape, cells_of, unpack
 
 _OPENING = "Opening the pictures. The first time PyTorch is loaded, which takes some seconds."
 
@@ -188,6 +188,8 @@ class DataScreen(InquiringScreen):
     def _most(self) -> int:
         """Return how many pictures may fit: what the layout leaves for them is known only once they are shown."""
         side = self._view.side
+        if self._page is not None and self._shown.side == side and self._grid.size:
+            return self._grid.capacity
         fit = (self.size.width // (side + 1)) * (self.size.height // (side // 2 + 1))
         return max(self._grid.capacity, fit, 1)
 
@@ -219,31 +221,30 @@ class DataScreen(InquiringScreen):
         if len(self._pictures) < min(self._grid.capacity, self._page["total"] - self._view.offset):
             self.work(self._ask_pictures, "pictures")
         else:
-            self._show()
+            self._show_title()
 
     def _show(self) -> None:
         message = self._message()
         self.set_class(message is not None, "-message")
         if message is not None:
             self.query_one("#message", Static).update(message)
-        width = self.line_width
-        page = self._page if message is None else None
-        visible = min(self._grid.capacity, len(self._pictures)) if self._grid.size else None
-        title = title_line(self._dataset(), page, self._shown, visible, width)
-        self.query_one("#title", Static).update(title)
+        self._show_title()
         if self._page is not None and message is None:
-            self.query_one("#chain", Static).update(
-                chain_line(self._page["stages"], self._view.stage, width, self.ascii_only)
-            )
-            self.query_one("#mapping", Static).update(
-                mapping_line(self._page, self._shown, self._note, width)
-            )
-            columns, height = self._page["thumbnails"]["width"], self._page["thumbnails"]["height"]
-            self._grid.show(
-                tiles_of(self._page, self._pictures), Shape(max(1, columns), max(1, -(-height // 2)), below=1)
-            )
+            width, page = self.line_width, self._page
+            chain = chain_line(page["stages"], self._view.stage, width, self.ascii_only)
+            self.query_one("#chain", Static).update(chain, layout=False)
+            mapping = mapping_line(page, self._shown, self._note, width)
+            self.query_one("#mapping", Static).update(mapping, layout=False)
+            columns, rows = cells_of(page["thumbnails"])
+            self._grid.show(tiles_of(page, self._pictures), Shape(columns, rows, below=1))
             self._show_figures()
-        self.refresh_bindings()
+        self.refresh_keys()
+
+    def _show_title(self) -> None:
+        page = self._page if self._message() is None else None
+        visible = min(self._grid.capacity, len(self._pictures)) if self._grid.size else None
+        title = title_line(self._dataset(), page, self._shown, visible, self.line_width)
+        self.query_one("#title", Static).update(title, layout=False)
 
     def show_waiting(self) -> None:
         if self.has_class("-message"):

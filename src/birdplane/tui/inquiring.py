@@ -19,6 +19,7 @@ class InquiringScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._waiting: Waiting | None = None
+        self._keys: tuple[bool, ...] = ()
 
     @property
     def cockpit(self) -> Cockpit:
@@ -34,6 +35,15 @@ class InquiringScreen(Screen[None]):
     def line_width(self) -> int:
         """The cells of a line between the margins."""
         return max(10, self.size.width - 2)
+
+    def refresh_keys(self) -> None:
+        """Show which keys do something, where that changed: the footer is made anew, which takes longer than a page
+        of pictures."""
+        bindings = (binding for bindings in self._bindings.key_to_bindings.values() for binding in bindings)
+        keys = tuple(bool(self.check_action(binding.action.partition("(")[0], ())) for binding in bindings)
+        if keys != self._keys:
+            self._keys = keys
+            self.refresh_bindings()
 
     def work(self, work: Callable[[], Any], group: str) -> None:
         """Run a coroutine function; what the group was at before is cancelled, and the helper stops it."""

@@ -239,7 +239,7 @@ class ResultsScreen(InquiringScreen):
             self._matrix.show(self._names, self._scores[self._split]["confusion"])
             self._show_cell()
             self._show_gallery()
-        self.refresh_bindings()
+        self.refresh_keys()
 
     def _show_message(self) -> None:
         message = self._message()
@@ -360,7 +360,7 @@ class ResultsScreen(InquiringScreen):
         self.add_class("-gallery")
         self._grid.show([])
         self._ask_examples()
-        self.refresh_bindings()
+        self.refresh_keys()
 
     def action_back(self) -> None:
         """Go back to the matrix."""
@@ -368,7 +368,7 @@ class ResultsScreen(InquiringScreen):
         self._gallery, self._prediction, self._examples = _Gallery(), None, None
         self._grid.show([])
         self._ask_examples()
-        self.refresh_bindings()
+        self.refresh_keys()
 
     def action_split(self) -> None:
         """Score the training pictures instead of the validation pictures, and back."""

@@ -16,9 +16,10 @@ import platformdirs
 import pytest
 
 from birdplane import reporting
+from birdplane.cache import cache_folder
 from birdplane.errors import BirdplaneError
 from birdplane_builtin import download
-from birdplane_builtin.download import cache_folder, fetch, is_verified, local_path
+from birdplane_builtin.download import fetch, is_verified, local_path
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
