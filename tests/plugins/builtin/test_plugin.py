@@ -52,15 +52,21 @@ def test_reading_all_signatures_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "model", "output", "loss"),
+    ("recipe", "model", "output", "loss", "layout"),
     [
-        ("book", {"use": "fully-connected", "hidden": [512]}, "log-softmax", "nll"),
-        ("book-deep", {"use": "fully-connected", "hidden": [1024, 512, 128]}, "none", "cross-entropy"),
-        ("book-conv", {"use": "convolutional", "width": 16}, "none", "cross-entropy"),
+        ("book", {"use": "fully-connected", "hidden": [512]}, "log-softmax", "nll", {}),
+        ("book-deep", {"use": "fully-connected", "hidden": [1024, 512, 128]}, "none", "cross-entropy", {}),
+        (
+            "book-conv",
+            {"use": "convolutional", "width": 16},
+            "none",
+            "cross-entropy",
+            {"channels_last": True},
+        ),
     ],
 )
 def test_the_books_recipes_are_the_chapters_rows(
-    recipe: str, model: dict[str, Any], output: str, loss: str
+    recipe: str, model: dict[str, Any], output: str, loss: str, layout: dict[str, bool]
 ) -> None:
     made = tomllib.loads(next(record for record in BOOK if record.name == recipe).text())
     assert made == {
@@ -71,5 +77,5 @@ def test_the_books_recipes_are_the_chapters_rows(
         "output": {"use": output},
         "loss": {"use": loss},
         "optimizer": {"use": "sgd", "lr": 0.01},
-        "training": {"epochs": 100, "batch_size": 64, "device": "auto", "precision": "float32"},
+        "training": {"epochs": 100, "batch_size": 64, "device": "auto", "precision": "float32", **layout},
     }
