@@ -26,13 +26,17 @@ types: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# The recording of a training run in the README and docs.
+# The recording of a training run and the pictures of the screens in the README and docs.
 docs-assets: $(VENV)/.installed-dev
 	@$(BIN)/python docs/record.py
+	@$(BIN)/python docs/screens.py
 
+# SOURCE and SHA256 name a CIFAR-10 archive; without them drawn pictures of the same count and size are taken.
 benchmarks: $(VENV)/.installed-dev
 	@$(PIP) install --constraint constraints.txt --editable '.[benchmarks]'
-	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script; done
+	@for script in startup checkpoints display gpu; do $(BIN)/python benchmarks/$$script.py --write; done
+	@for script in epoch time_to_accuracy; do \
+		$(BIN)/python benchmarks/$$script.py --write $(if $(SOURCE),--source $(SOURCE) --sha256 $(SHA256)); done
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "birdplane needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'

@@ -7,7 +7,7 @@ A fenced block is an example if its language is one of these:
     bash      commands whose output is not shown
     python    the blocks of a page are one program, as in a notebook; a `text` block right after one is what
               it prints
-    toml      a pipeline, or a part of one
+    toml      a pipeline, or a part of one; of the title `tui.toml`, settings of the cockpit
 
 A block with `title="path"` is that file, and is written before what follows it. HTML comments on the line before a
 block change that:
@@ -40,6 +40,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: The run that the pages speak of; it is trained once, and every page is given a copy of it.
 DEMO = "birdplane train demo"
+#: What the file of the cockpit's settings is called.
+SETTINGS = "tui.toml"
 _SECONDS = 240
 _FENCE = re.compile(r"(?P<indent> *)(?P<ticks>```+)(?P<language>[a-z]*) *(?P<info>.*)")
 _COMMENT = re.compile(r"\s*<!-- (?P<what>not run|given): (?P<text>.*?) -->\s*")
@@ -418,6 +420,8 @@ def fragment_problems(block: Block) -> list[str]:
     part = tomllib.loads(block.text)
     if "project" in part:
         return []
+    if block.title == SETTINGS:
+        return _settings_problems(part)
     whole = Pipeline.load("demo").document
     if {"dataset", "model", "loss", "optimizer"} <= part.keys():
         whole = {}
@@ -425,6 +429,18 @@ def fragment_problems(block: Block) -> list[str]:
     return [f"no section {key}" for key in unknown] or [
         str(p) for p in Pipeline({**whole, **part}).problems()
     ]
+
+
+def _settings_problems(part: dict[str, object]) -> list[str]:
+    from birdplane.errors import UsageError
+    from birdplane.params import Signature
+    from birdplane.tui.settings import Settings
+
+    try:
+        Signature(Settings, frozenset(), "settings").validate(part, "")
+    except UsageError as error:
+        return [str(error)]
+    return []
 
 
 def train_demo(folder: Path) -> tuple[Path, list[str]]:

@@ -8,10 +8,13 @@ mkdocs calls `on_page_markdown`. In a page, `<!-- generated: NAME -->` is where 
     components   every component that birdplane itself brings
     hooks        every hook, with the example in its docstring
     commands     every command, with its arguments and options
+    keys SCREEN  every key of a screen of the cockpit
+    settings     what can be set of the cockpit
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import re
@@ -20,21 +23,27 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from textual.screen import Screen
+
 from birdplane import hookspecs, plugins
 from birdplane.components import KINDS, Component, Loss, Model, Recipe, Registered, Transform
-from birdplane.params import Parameter
+from birdplane.params import Parameter, Signature
 from birdplane.pipeline import training_signature
 from birdplane.registry import Catalog
 
 ROOT = Path(__file__).parents[1]
-_MARK = re.compile(r"^<!-- generated: ([a-z]+) -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- generated: ([a-z]+)(?: ([a-z]+))? -->$", re.MULTILINE)
+_KEYS = {
+    **{"left": "←", "right": "→", "up": "↑", "down": "↓", "full_stop": ".", "slash": "/"},
+    **{"escape": "Esc", "enter": "Enter", "space": "Space", "home": "Home", "end": "End"},
+}
 #: birdplane's own components, whatever else is installed where the pages are built.
 CATALOG = Catalog(lambda: plugins.load_plugins(frozenset({"*"})))
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in the generated parts of a page. Raises `KeyError` for one that is not known."""
-    return _MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
+    return _MARK.sub(lambda mark: PARTS[mark[1]](*filter(None, mark.groups()[1:])), markdown)
 
 
 def tour() -> str:
@@ -204,6 +213,37 @@ def _help(parameter: Any) -> str:
     return text
 
 
+def keys(screen: str) -> str:
+    """Return the keys of a screen, those of one action together, and the action's name in the settings."""
+    module = importlib.import_module(f"birdplane.tui.{screen}")
+    kind = getattr(module, f"{screen.capitalize()}Screen")
+    found: dict[str, list[Any]] = {}
+    for binding in kind.BINDINGS:
+        action = getattr(kind, f"action_{binding.action.partition('(')[0]}", None)
+        if binding not in Screen.BINDINGS and action is not None:
+            found.setdefault((inspect.getdoc(action) or "").partition("\n")[0], []).append(binding)
+    rows = [
+        [
+            " ".join(dict.fromkeys(f"`{_key(binding.key)}`" for binding in bindings)),
+            told,
+            " ".join(f"`{binding.id}`" for binding in bindings if binding.id),
+        ]
+        for told, bindings in found.items()
+    ]
+    return _table(["key", "what it does", "in the settings"], rows)
+
+
+def _key(key: str) -> str:
+    return _KEYS.get(key, key)
+
+
+def settings() -> str:
+    """Return what can be set of the cockpit."""
+    from birdplane.tui.settings import Settings
+
+    return _parameters(Signature(Settings, frozenset(), "settings").parameters.values())
+
+
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
@@ -211,8 +251,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([line(header), "|" + " --- |" * len(header), *map(line, rows)])
 
 
-PARTS: dict[str, Callable[[], str]] = {
-    part.__name__: part for part in (tour, training, recipes, components, hooks, commands)
+PARTS: dict[str, Callable[..., str]] = {
+    part.__name__: part for part in (tour, training, recipes, components, hooks, commands, keys, settings)
 }
 #: For readers of `Recipe` records: the text of a recipe by its name.
 RECIPES = {entry.name: entry.component for entry in CATALOG["recipe"] if isinstance(entry.component, Recipe)}

@@ -107,6 +107,14 @@ def test_checkpoints_have_a_share_of_the_time() -> None:
         assert 0 < run["share"] < 1
 
 
+def test_the_cockpit_is_painted_attached_and_answers_every_key() -> None:
+    report = _figures("cockpit.py")
+    assert set(_cells(report)) == {"empty Textual program", "birdplane tui"}
+    assert list(_cells(report, 1)) == ["a small net"]
+    assert all(0 < times[0] < 10 for times in report["figures"]["keys"].values())
+    assert len(report["figures"]["chart"]) == 3
+
+
 def test_a_table_replaces_the_one_between_the_lines_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

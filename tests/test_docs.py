@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import re
@@ -19,8 +20,11 @@ import pytest
 
 from birdplane import hookspecs
 from birdplane.pipeline import SECTIONS, training_signature
+from birdplane.tui.app import SCREENS
+from birdplane.tui.settings import Settings
 
 _ROOT = Path(__file__).parents[1]
+_ASSETS = _ROOT / "docs" / "assets"
 
 
 def _loaded(name: str) -> ModuleType:
@@ -45,6 +49,7 @@ PAGES = [
 NOT_RUN = {
     "it is what the tests stand on": 1,
     "downloads 170 MB": 1,
+    "it fills the terminal": 2,
 }
 
 
@@ -108,7 +113,7 @@ def test_every_command_has_an_example() -> None:
     ]
     shown = {word for line in typed for word in re.findall(r"birdplane (?:--\S+ \S+ )?([a-z-]+)", line)}
     there = {name for name, command in hooks.command_line().commands.items() if not command.hidden}
-    assert there - shown - {"tui"} == set()
+    assert there - shown == set()
 
 
 def test_every_command_and_option_is_told(built: dict[str, str]) -> None:
@@ -146,19 +151,38 @@ def test_every_hook_is_told_with_an_example_that_is_a_plugin(built: dict[str, st
         assert [caller.name for caller in manager.get_hookcallers(module) or ()] == [name]
 
 
-# The picture.
+def test_every_screen_and_each_of_its_keys_is_told_beside_its_picture(built: dict[str, str]) -> None:
+    page = built["cockpit.md"]
+    for name in SCREENS:
+        section = page[page.index(f"\n## {name.capitalize()}\n") :].partition("\n\n## ")[0]
+        assert f"](assets/screens/{name}.svg)" in section
+        assert (_ASSETS / "screens" / f"{name}.svg").is_file()
+        screen = getattr(importlib.import_module(f"birdplane.tui.{name}"), f"{name.capitalize()}Screen")
+        ids = [binding.id for binding in screen.BINDINGS if binding.id]
+        assert [key for key in ids if f"`{key}`" not in section] == []
+
+
+def test_what_can_be_set_of_the_cockpit_is_told(built: dict[str, str]) -> None:
+    names = inspect.signature(Settings).parameters
+    assert [name for name in names if f"| `{name}` |" not in built["cockpit.md"]] == []
+
+
+# The pictures.
 
 
 def test_the_picture_is_of_what_the_demo_prints(demo: Future[tuple[Path, list[str]]]) -> None:
-    picture = (_ROOT / "docs" / "assets" / "train.svg").read_text(encoding="utf-8")
+    picture = (_ASSETS / "train.svg").read_text(encoding="utf-8")
     story = examples.masked(re.search("<title>(.*?)</title>", picture, re.DOTALL)[1])  # type: ignore[index]
     lines = [examples.masked(line) for line in demo.result()[1]]
     assert [line for line in lines if line not in story and not line.startswith("! ")] == []
 
 
-def test_the_picture_needs_nothing_from_elsewhere() -> None:
-    picture = (_ROOT / "docs" / "assets" / "train.svg").read_text(encoding="utf-8")
-    assert re.findall(r"https?://[^\"' )]+|@import|url\(", picture) == ["http://www.w3.org/2000/svg"]
+@pytest.mark.parametrize("picture", sorted(_ASSETS.rglob("*.svg")), ids=lambda path: path.stem)
+def test_a_picture_is_small_and_needs_nothing_from_elsewhere(picture: Path) -> None:
+    text = picture.read_text(encoding="utf-8")
+    assert re.findall(r"https?://[^\"' )]+|@import|url\(", text) == ["http://www.w3.org/2000/svg"]
+    assert re.findall(r"href=\"(?!data:)[^\"]*", text) == []
+    assert len(text) < 100_000
 
 
 # Architecture.

@@ -5,7 +5,7 @@ A test writes its scenario as an async function and hands it to `drive`:
     def test_help_opens(drive, app, golden):
         async def scenario(pilot):
             await pilot.press("question_mark")
-            golden(pilot, "help-80x24")
+            await golden(pilot, "help-80x24")
 
         drive(app(first="build"), scenario, (80, 24))
 
@@ -202,14 +202,18 @@ def until() -> Callable[..., Awaitable[None]]:
 
 
 @pytest.fixture
-def golden() -> Callable[[Pilot[Any], str], None]:
-    """`golden(pilot, name)`: the screen's text is that of `golden/<name>.txt`."""
+def golden() -> Callable[[Pilot[Any], str], Awaitable[None]]:
+    """`await golden(pilot, name)`: the screen's text is, or soon becomes, that of `golden/<name>.txt`."""
 
-    def compare(pilot: Pilot[Any], name: str) -> None:
-        path, text = _GOLDEN / f"{name}.txt", _text(pilot)
+    async def compare(pilot: Pilot[Any], name: str) -> None:
+        path = _GOLDEN / f"{name}.txt"
         if os.environ.get("BIRDPLANE_GOLDEN") == "write":
-            path.write_text(text, encoding="utf-8")
+            path.write_text(_text(pilot), encoding="utf-8")
         expected = path.read_text(encoding="utf-8") if path.is_file() else ""
+        # What other processes answer arrives when it does: the screen has a while to become what it should be.
+        deadline = time.monotonic() + _PATIENCE
+        while (text := _text(pilot)) != expected and time.monotonic() < deadline:
+            await pilot.pause(0.05)
         assert text == expected, f"{path} differs; BIRDPLANE_GOLDEN=write writes it anew\n{text}"
 
     return compare

@@ -39,7 +39,7 @@ def test_help_tells_the_keys_of_where_one_is(
         await until(pilot, "done")
         await pilot.press("question_mark")
         await until(pilot, "the five screens")
-        golden(pilot, f"help-{screen}-80x24")
+        await golden(pilot, f"help-{screen}-80x24")
         await pilot.press("question_mark")
         await until(pilot, "demo-1")
 
@@ -59,6 +59,21 @@ def test_the_palette_has_the_actions_of_the_screen(
         await until(pilot, lambda: "smoothed" not in _text_without_palette(pilot))
 
     drive(app("train", run=run), scenario)
+
+
+def test_a_screen_that_cannot_be_imported_says_why_and_the_others_work(
+    app: Any, drive: Any, until: Any, monkeypatch: pytest.MonkeyPatch, written_run: Callable[..., Run]
+) -> None:
+    run = written_run(ended="done")
+    monkeypatch.setitem(sys.modules, "birdplane.tui.runs", None)
+
+    async def scenario(pilot: Pilot[Any]) -> None:
+        await until(pilot, "The screen Runs cannot be loaded: ModuleNotFoundError: import of birdplane")
+        await until(pilot, "`birdplane doctor`")
+        await pilot.press("2")
+        await until(pilot, "● done")
+
+    drive(app("runs", run=run), scenario, (100, 24))
 
 
 def _text_without_palette(pilot: Pilot[Any]) -> str:
@@ -97,7 +112,7 @@ def test_without_utf8_all_is_drawn_in_ascii(
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "* done")
         assert text_of(pilot).isascii()
-        golden(pilot, "train-ascii-80x24")
+        await golden(pilot, "train-ascii-80x24")
 
     drive(app("train", run=run), scenario)
 

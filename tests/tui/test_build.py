@@ -24,7 +24,7 @@ from birdplane.tui.signatures import ScreenCatalog
 App = Callable[..., BirdplaneApp]
 Drive = Callable[..., None]
 Until = Callable[..., Awaitable[None]]
-Golden = Callable[[Pilot[Any], str], None]
+Golden = Callable[[Pilot[Any], str], Awaitable[None]]
 Text = Callable[[Pilot[Any]], str]
 
 
@@ -124,7 +124,7 @@ def test_shows_the_demo_with_ticks_shapes_form_and_figures(
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "it fits")
         await _settled(pilot, until)
-        golden(pilot, f"build-{size[0]}x{size[1]}")
+        await golden(pilot, f"build-{size[0]}x{size[1]}")
 
     drive(build(), scenario, size)
 
@@ -137,7 +137,7 @@ def test_in_a_narrow_terminal_tab_shows_the_form_and_esc_the_chain(
         await pilot.press(*["down"] * 5, "tab")
         await until(pilot, "activation")
         await _settled(pilot, until)
-        golden(pilot, "build-form-60x16")
+        await golden(pilot, "build-form-60x16")
         await pilot.press("escape")
         await until(pilot, "Optimizer")
         assert "activation" not in text_of(pilot)
@@ -152,7 +152,7 @@ def test_an_empty_chain_says_what_is_still_to_choose(
         await pilot.press("n")
         await until(pilot, "still to choose: data, model, loss, optimizer")
         await _settled(pilot, until)
-        golden(pilot, f"build-empty-{size[0]}x{size[1]}")
+        await golden(pilot, f"build-empty-{size[0]}x{size[1]}")
 
     drive(build(), scenario, size)
 
@@ -180,7 +180,7 @@ def test_a_loss_that_is_fed_the_wrong_output_is_mended_with_one_key(
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "wants log-probabilities, but is fed logits")
         await _settled(pilot, until)
-        golden(pilot, "build-mismatch-80x24")
+        await golden(pilot, "build-mismatch-80x24")
         await pilot.press("f")
         await until(pilot, "it fits")
         assert _draft(pilot)["output"] == {"use": "auto"}
@@ -198,7 +198,7 @@ def test_what_is_wrong_stands_under_the_field_as_one_types_and_nothing_is_lost(
         await until(pilot, 'should be an integer, not "wide"')
         assert _draft(pilot)["model"]["width"] == "wide"
         await _settled(pilot, until)
-        golden(pilot, "build-wrong-value-80x24")
+        await golden(pilot, "build-wrong-value-80x24")
         await pilot.press("escape", "1", "u")
         await until(pilot, "it fits")
         assert _draft(pilot)["model"]["width"] == 32
@@ -227,7 +227,7 @@ def test_what_does_not_fit_is_told_by_the_helper_and_marked_at_its_step(
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "uint8 pictures reach the model")
         await _settled(pilot, until)
-        golden(pilot, "build-misfit-80x24")
+        await golden(pilot, "build-misfit-80x24")
         await pilot.press("t")
         await until(pilot, "it cannot be trained")
         await pilot.press("f")
@@ -244,7 +244,7 @@ def test_a_helper_that_died_is_a_message_with_a_retry(
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "killed by signal 9")
         await _settled(pilot, until)
-        golden(pilot, "build-helper-dead-80x24")
+        await golden(pilot, "build-helper-dead-80x24")
         made.cockpit.helper.answers.clear()  # type: ignore[attr-defined]
         await pilot.press("r")
         await until(pilot, "it fits")
@@ -260,7 +260,7 @@ def test_pictures_that_are_not_here_are_said_to_be_downloaded(
             pilot, "the pictures are not at hand: expected in '/cache/cifar'; training downloads 170 MB"
         )
         await _settled(pilot, until)
-        golden(pilot, "build-missing-140x45")
+        await golden(pilot, "build-missing-140x45")
 
     missing = {"missing": {"place": "/cache/cifar", "size": 170_052_171}}
     drive(build(rehearse=missing), scenario, (140, 45))

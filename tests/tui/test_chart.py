@@ -158,11 +158,11 @@ def test_a_chart_has_title_axes_legend_and_curves(drive: Any, golden: Any) -> No
 
     async def scenario(pilot: Pilot[Any]) -> None:
         chart.grow(8.0)
-        golden(pilot, "chart")
+        await golden(pilot, "chart")
         chart.set_scale(log=True, smoothed=False)
         chart.point(4.0)
         await pilot.pause()
-        golden(pilot, "chart-log-crosshair")
+        await golden(pilot, "chart-log-crosshair")
 
     drive(Page(chart), scenario, (60, 16))
 

@@ -35,7 +35,7 @@ use = "sgd"
 """
 
 Until = Callable[..., Awaitable[None]]
-Golden = Callable[[Pilot[Any], str], None]
+Golden = Callable[[Pilot[Any], str], Awaitable[None]]
 Made = Callable[..., BirdplaneApp]
 Drive = Callable[..., None]
 TextOf = Callable[[Pilot[Any]], str]
@@ -65,7 +65,7 @@ def test_it_opens_with_pictures_counts_and_statistics(
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await settled(pilot, until)
-        golden(pilot, f"data-{size[0]}x{size[1]}")
+        await golden(pilot, f"data-{size[0]}x{size[1]}")
 
     drive(app(first="data", draft=draft()), scenario, size)
 
@@ -78,7 +78,7 @@ def test_the_chain_is_gone_through_step_by_step(
         await pilot.press("down", "down")
         await until(pilot, "shown as black to white")
         await until(pilot, lambda: pilot.app.screen._shown.stage == 2)  # type: ignore[attr-defined]
-        golden(pilot, "data-normalized-80x24")
+        await golden(pilot, "data-normalized-80x24")
         await pilot.press("down", "down", "down")
         await until(pilot, "r draws anew")
         await pilot.press("up", "up", "up")
@@ -122,7 +122,7 @@ def test_pages_splits_and_classes_are_turned_through(
         await pilot.press("c")
         await until(pilot, lambda: pilot.app.screen._shown.label == 1)  # type: ignore[attr-defined]
         await settled_again(pilot, until)
-        golden(pilot, "data-birds-80x24")
+        await golden(pilot, "data-birds-80x24")
         await pilot.press("c")
         await until(pilot, "1-6 of 20")
 
@@ -139,7 +139,7 @@ def test_where_there_is_no_room_the_figures_take_the_place(
         await settled(pilot, until)
         await pilot.press("i")
         await until(pilot, "std. deviation")
-        golden(pilot, "data-figures-60x16")
+        await golden(pilot, "data-figures-60x16")
         await pilot.press("i")
         await until(pilot, "▀")
 
@@ -196,7 +196,7 @@ def test_a_wrong_draft_is_told_in_a_sentence(
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "did you mean 'sketches'?")
-        golden(pilot, "data-wrong-80x24")
+        await golden(pilot, "data-wrong-80x24")
 
     drive(app(first="data", draft=draft(SMALL.replace("sketches", "scetches"))), scenario)
 
@@ -253,6 +253,6 @@ def test_names_of_any_kind_leave_the_layout_whole(
     async def scenario(pilot: Pilot[Any]) -> None:
         screen: Any = pilot.app.screen
         await until(pilot, lambda: screen._statistics is not None)
-        golden(pilot, "data-names-80x24")
+        await golden(pilot, "data-names-80x24")
 
     drive(app(first="data", draft=draft(text)), scenario)

@@ -170,7 +170,7 @@ def test_a_form_has_a_field_a_parameter_and_tells_nothing_by_itself(
     async def scenario(pilot: Pilot[Any]) -> None:
         fields = pilot.app.query_one(Form).fields
         assert [type(one) for one in fields[:5]] == [Line, Line, Options, Options, Options]
-        golden(pilot, "form-80x60")
+        await golden(pilot, "form-80x60")
 
     assert _told({"count": 0, "mode": "z", "title": "with\x1b[31m escape [red]"}, scenario) == []
 

@@ -88,7 +88,7 @@ def test_names_packages_and_trouble_are_shown_as_they_are_at_every_size(
     golden: Callable[[Pilot[Any], str], None], size: tuple[int, int]
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
-        golden(pilot, f"picker-{size[0]}x{size[1]}")
+        await golden(pilot, f"picker-{size[0]}x{size[1]}")
 
     _picked(scenario, size, trouble=["wreck (of birdplane-wreck) is broken: ImportError: [bold]no[/bold]"])
 

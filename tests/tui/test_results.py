@@ -19,7 +19,7 @@ from birdplane.tui.asking import Helper
 from birdplane_builtin.sketches import Sketches
 
 Until = Callable[..., Awaitable[None]]
-Golden = Callable[[Pilot[Any], str], None]
+Golden = Callable[[Pilot[Any], str], Awaitable[None]]
 Made = Callable[..., BirdplaneApp]
 Drive = Callable[..., None]
 TextOf = Callable[[Pilot[Any]], str]
@@ -50,7 +50,7 @@ def test_it_opens_with_scores_matrix_and_mistakes(
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await settled(pilot, until)
-        golden(pilot, f"results-{size[0]}x{size[1]}")
+        await golden(pilot, f"results-{size[0]}x{size[1]}")
 
     drive(app(first="results", run=trained), scenario, size)
 
@@ -66,7 +66,7 @@ def test_a_cell_opens_its_pictures(
         await pilot.press("enter")
         await until(pilot, "it is airplane")
         await until(pilot, lambda: screen._examples is not None)
-        golden(pilot, f"results-cell-{size[0]}x{size[1]}")
+        await golden(pilot, f"results-cell-{size[0]}x{size[1]}")
         first = screen._examples["items"][0]["index"]
         await pilot.press("right")
         await until(pilot, lambda: screen._examples["items"][0]["index"] != first)
@@ -133,7 +133,7 @@ def test_a_file_that_is_no_picture_is_named(
 def test_without_a_run_it_says_how_to_get_one(drive: Drive, app: Made, until: Until, golden: Golden) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "No run is open")
-        golden(pilot, "results-no-run-80x24")
+        await golden(pilot, "results-no-run-80x24")
 
     drive(app(first="results"), scenario)
 
@@ -145,7 +145,7 @@ def test_without_a_checkpoint_it_says_so(
 
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "it has no checkpoint yet")
-        golden(pilot, "results-no-checkpoint-80x24")
+        await golden(pilot, "results-no-checkpoint-80x24")
 
     drive(app(first="results", run=run), scenario)
 

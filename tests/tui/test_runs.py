@@ -71,7 +71,7 @@ def test_the_table(
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "crashed")
-        golden(pilot, f"runs-{size[0]}x{size[1]}")
+        await golden(pilot, f"runs-{size[0]}x{size[1]}")
 
     drive(app("runs"), scenario, size)
 
@@ -79,7 +79,7 @@ def test_the_table(
 def test_no_runs_at_all(app: Any, drive: Any, until: Any, golden: Any) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "There are no runs yet")
-        golden(pilot, "runs-none-80x24")
+        await golden(pilot, "runs-none-80x24")
 
     drive(app("runs"), scenario)
 
@@ -150,7 +150,7 @@ def test_marked_runs_are_compared_by_curves_and_only_the_settings_that_differ(
         await pilot.press("c")
         await until(pilot, "model.hidden")
         await until(pilot, lambda: all(chart.end > 60 for chart in pilot.app.screen.query(Chart)))
-        golden(pilot, f"compare-{size[0]}x{size[1]}")
+        await golden(pilot, f"compare-{size[0]}x{size[1]}")
         await pilot.press("escape")
         await until(pilot, "2 marked")
 
@@ -165,7 +165,7 @@ def test_deleting_asks_for_another_key(
         await to_run(pilot, "book-2")
         await pilot.press("x")
         await until(pilot, "Delete book-2")
-        golden(pilot, "runs-delete-80x24")
+        await golden(pilot, "runs-delete-80x24")
         await pilot.press("x")
         assert several[2].path.exists()
         await pilot.press("x", "y")

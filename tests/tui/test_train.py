@@ -37,7 +37,7 @@ def test_a_live_run(app: Any, drive: Any, until: Any, golden: Any, live: Run, si
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "● running")
         await until(pilot, "epoch 4 of 8")
-        golden(pilot, f"train-live-{size[0]}x{size[1]}")
+        await golden(pilot, f"train-live-{size[0]}x{size[1]}")
 
     drive(app("train", run=live), scenario, size)
 
@@ -52,7 +52,7 @@ def test_a_crashed_run_says_why_and_shows_its_log(
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "crashed: killed by SIGKILL")
         assert "\x1b" not in pilot.app.screen.query_one("#notes").content.plain
-        golden(pilot, f"train-crashed-{size[0]}x{size[1]}")
+        await golden(pilot, f"train-crashed-{size[0]}x{size[1]}")
 
     drive(app("train", run=run), scenario, size)
 
@@ -65,7 +65,7 @@ def test_a_run_that_ended_says_how(
 
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, f"● {ended}")
-        golden(pilot, f"train-{ended}-80x24")
+        await golden(pilot, f"train-{ended}-80x24")
 
     drive(app("train", run=run), scenario)
 
@@ -75,7 +75,7 @@ def test_without_a_run_it_says_how_to_get_one(
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         await until(pilot, "q Leave")
-        golden(pilot, f"train-none-{size[0]}x{size[1]}")
+        await golden(pilot, f"train-none-{size[0]}x{size[1]}")
 
     drive(app("train"), scenario, size)
 

@@ -31,11 +31,20 @@ SCREENS = ("build", "train", "data", "results", "runs")
 
 
 def _made(name: str) -> Callable[[], Screen[None]]:
-    """Return what makes a screen; its module is imported when it is first shown."""
+    """Return what makes a screen; its module is imported when it is first shown.
+
+    Where that fails, the screen says why: Textual would show nothing at all.
+    """
+    title = name.capitalize()
 
     def make() -> Screen[None]:
-        module = importlib.import_module(f"birdplane.tui.{name}")
-        screen: Screen[None] = getattr(module, f"{name.capitalize()}Screen")()
+        try:
+            module = importlib.import_module(f"birdplane.tui.{name}")
+            screen: Screen[None] = getattr(module, f"{title}Screen")()
+        except Exception as error:
+            from birdplane.tui.unavailable import UnavailableScreen
+
+            return UnavailableScreen(title, error)
         return screen
 
     return make

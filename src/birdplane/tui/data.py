@@ -99,6 +99,7 @@ class DataScreen(InquiringScreen):
         #: What is seen, when something else was asked for and did not come; why; and why there are no statistics.
         self._shown = self._view
         self._note = self._excuse = ""
+        self._figures_width = 0
 
     def compose(self) -> ComposeResult:
         yield TopBar("Data")
@@ -281,9 +282,18 @@ class DataScreen(InquiringScreen):
             style = "$text-error" if self._excuse and self._waiting is None else MUTED
             self.query_one("#figures", Static).update(Content.styled(words, style))
             return
-        width = self.query_one("#panel").scrollable_content_region.width or 26
-        lines = figure_lines(self._statistics, self._view, width, self.ascii_only)
+        self._figures_width = self._panel_width()
+        lines = figure_lines(self._statistics, self._view, self._figures_width, self.ascii_only)
         self.query_one("#figures", Static).update(Content("\n").join(lines))
+        # A panel that has just come into view has its width only after the next layout.
+        self.call_after_refresh(self._refit_figures)
+
+    def _panel_width(self) -> int:
+        return self.query_one("#panel").scrollable_content_region.width or 26
+
+    def _refit_figures(self) -> None:
+        if self._panel_width() != self._figures_width:
+            self._show_figures()
 
     # What the keys do.
 
