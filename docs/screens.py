@@ -82,7 +82,7 @@ def draw(lines: list[list[Segment]], title: str) -> str:
             f'width="{width:.0f}" role="img">',
             f"<title>{escape(title)}</title>",
             "<style>text{white-space:pre}.b{font-weight:bold}.i{font-style:italic}"
-            ".u{text-decoration:underline}.d{fill:none;stroke-width:2.1;stroke-linecap:round}</style>",
+            ".u{text-decoration:underline}.d{fill:none;stroke-width:2.5;stroke-linecap:round}</style>",
             f'<rect x=".5" y=".5" width="{width - 1:.0f}" height="{height - 1:.0f}" rx="9" fill="{paper}" '
             f'stroke="#39424f"/>{dots}',
             f'<g font-family="{_FONTS}" font-size="{_SIZE}" transform="translate({_MARGIN} {_TITLE})">',
@@ -296,7 +296,7 @@ def shoot(folder: Path, runs: Path, clock: Clock) -> None:
 
 
 async def _at_the_model(pilot: Any) -> None:
-    await _until(pilot, "it fits")
+    await _until(pilot, "✓ it fits", "38,386 parameters")
     await pilot.press(*["down"] * 5)
     await _until(pilot, "Chapter 8's net")
 
