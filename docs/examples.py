@@ -270,6 +270,7 @@ def _until(stream: object, deadline: float) -> Iterator[str]:
 _MASKS = [
     (re.compile(r"[█▏▎▍▌▋▊▉]+ *"), "█ "),
     (re.compile(r"#{2,} *"), "█ "),
+    (re.compile(r"\b(now|\d+ (s|min|h) ago)$"), "AGO"),
     (re.compile(r"\d+:\d\d(:\d\d)? (min|h)\b|\d+(\.\d+)? (ms|s)\b"), "TIME"),
     (re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?"), "0"),
     (re.compile(r"\b(cpu|mps)\b"), "cpu"),

@@ -107,6 +107,7 @@ def test_checkpoints_have_a_share_of_the_time() -> None:
         assert 0 < run["share"] < 1
 
 
+@pytest.mark.long
 def test_the_cockpit_is_painted_attached_and_answers_every_key() -> None:
     report = _figures("cockpit.py")
     assert set(_cells(report)) == {"empty Textual program", "birdplane tui"}

@@ -66,7 +66,7 @@ class BirdplaneApp(App[str]):
     MODES: ClassVar[dict[str, Callable[[], Screen[None]]]] = {name: _made(name) for name in SCREENS}  # type: ignore[assignment]
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(str(number), f"show('{name}')", name.capitalize(), id=name, show=False)
+            Binding(str(number), f"show('{name}')", name.capitalize(), id=f"show-{name}", show=False)
             for number, name in enumerate(SCREENS, 1)
         ),
         Binding("question_mark", "help", "Help", key_display="?", id="help"),
