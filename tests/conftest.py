@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,8 @@ from birdplane.pipeline import Pipeline
 from birdplane.registry import Catalog
 from birdplane.runs import Run
 
+# Started in the background, a shell's children ignore Ctrl-C, and theirs with them: here it is what is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before torch is imported: tiny nets gain nothing from more threads, and sums in another order differ.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
