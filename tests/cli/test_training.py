@@ -453,7 +453,7 @@ def test_on_a_terminal_a_line_moves_and_leaves_no_trace(
     started: Started, tiny_file: Path, runs: Path
 ) -> None:
     terminal = Terminal(
-        started, "train", tiny_file, "--set", "training.epochs=150", "--set", "dataset.train=640"
+        started, "train", tiny_file, "--set", "training.epochs=600", "--set", "dataset.train=640"
     )
     terminal.read_until(lambda written: "birdplane list" in written.rpartition("done after")[2])
     assert "starting PyTorch" in terminal.written
