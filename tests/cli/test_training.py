@@ -466,7 +466,7 @@ def test_on_a_terminal_a_line_moves_and_leaves_no_trace(
     assert "validating" not in text
     assert "preparing" not in text
     numbers = [words[0] for line in seen if (words := line.split()) and words[0].isdigit()]
-    assert numbers == [str(number) for number in range(1, 151)]
+    assert numbers == [str(number) for number in range(1, 601)]
     assert any(line.startswith("done after ") for line in seen)
     assert terminal.process.wait(PATIENCE) == 0
     terminal.close()
