@@ -12,7 +12,7 @@ from birdplane.cli import app
 from birdplane.cli.options import Json, RunName, Runs
 from birdplane.cli.screen import percent, print_json, print_table
 from birdplane.errors import BirdplaneError
-from birdplane.text import duration, plain
+from birdplane.text import ago, duration, plain
 
 if TYPE_CHECKING:
     from birdplane.runs import Run, RunSummary, Status
@@ -55,24 +55,13 @@ def _row(run: RunSummary, now: float) -> list[str]:
         _share(run.validation_accuracy),
         "" if run.train_loss is None else f"{run.train_loss:.4f}",
         "" if run.seconds is None else duration(max(0.0, run.seconds)),
-        "" if run.updated is None else _ago(now - run.updated),
+        "" if run.updated is None else ago(now - run.updated),
         run.reason,
     ]
 
 
 def _share(value: float | None) -> str:
     return "" if value is None else percent(value)
-
-
-def _ago(seconds: float) -> str:
-    """Return an age roughly: `now`, `5 min ago`, `3 h ago`, `12 days ago`."""
-    if seconds < 60:
-        return "now"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min ago"
-    if seconds < 48 * 3600:
-        return f"{seconds // 3600:.0f} h ago"
-    return f"{seconds // 86400:.0f} days ago"
 
 
 @app.command()

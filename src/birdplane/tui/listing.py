@@ -10,7 +10,7 @@ from typing import Any
 
 from birdplane.errors import BirdplaneError, UsageError
 from birdplane.runs import Run, RunSummary
-from birdplane.text import duration, plain
+from birdplane.text import ago, duration, plain
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,6 @@ def _percent(value: float | None) -> str:
 
 def _epochs(run: RunSummary) -> str:
     return "" if run.epochs is None else f"{run.epoch or 0} of {run.epochs}"
-
-
-def ago(seconds: float) -> str:
-    """Return an age roughly: `now`, `5 min ago`, `3 h ago`, `12 days ago`."""
-    if seconds < 60:
-        return "now"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min ago"
-    if seconds < 48 * 3600:
-        return f"{seconds // 3600:.0f} h ago"
-    return f"{seconds // 86400:.0f} days ago"
 
 
 COLUMNS = (
