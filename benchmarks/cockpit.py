@@ -2,8 +2,10 @@
 
 The cockpit runs on a terminal of its own, which is read as fast as it writes. While a net trains in one process,
 the cockpit is opened and closed in turns; a window of the training without it is compared with the next one
-with it, on the Train screen, by the seconds of the run's own `epoch` events. The keys are pressed while the
-larger net trains, which keeps all cores busy.
+with it, on the Train screen, by the seconds of the run's own `epoch` events. The speed of a machine that others share
+changes by more than the cockpit takes, from second to second; so Linux is asked besides how long the threads that
+train stood ready and had to wait for a core. The keys are pressed while the larger net trains, which keeps all cores
+busy.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import pty
 import random
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -23,7 +26,8 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
@@ -47,7 +51,7 @@ _EMPTY_PROGRAM = (
     "from textual.app import App; from textual.widgets import Static; "
     "E = type('E', (App,), {'compose': lambda self: [Static('5 Runs')]}); E().run()"
 )
-_BIRDPLANE = "from birdplane.cli import main; main()"
+_BIRDPLANE = "from birdplane.__main__ import main; main()"
 _PIPELINE = """\
 seed = 0
 [dataset]
@@ -71,9 +75,10 @@ batch_size = {batch_size}
 device = "cpu"
 checkpoint_seconds = 3600.0
 """
-#: Of each net: what is put into the pipeline. An epoch takes a fraction of a second.
+#: Of each net: what is put into the pipeline: about 1,000 and about 20 steps a second on two cores. An epoch
+#: takes a fraction of a second.
 NETS: dict[str, dict[str, Any]] = {
-    "a small net": {"train": 1600, "size": 8, "hidden": [16], "batch_size": 16},
+    "a small net": {"train": 3200, "size": 16, "hidden": [256], "batch_size": 32},
     "a larger net": {"train": 1280, "size": 32, "hidden": [2048, 1024], "batch_size": 256},
 }
 #: The keys in the order they are pressed, and what shows that each was answered.
@@ -106,7 +111,8 @@ class Terminal:
             start_new_session=True,
         )
         os.close(far)
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         chunk = b"begin"
@@ -143,6 +149,8 @@ class Terminal:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+        # First the reader: the next terminal gets the same number, and would lose its first bytes to this one.
+        self._reader.join(_PATIENCE)
         os.close(self._near)
 
 
@@ -202,6 +210,8 @@ class Training:
         )
         #: The share of a core that the cockpit took, round by round.
         self.shares: list[float] = []
+        #: How long the threads that train waited for a core, added up, in each second: with the cockpit and without.
+        self.waits: dict[str, list[float]] = {HEADLESS: [], ATTACHED: []}
 
     def wait(self) -> None:
         """Wait until an epoch is over."""
@@ -215,21 +225,22 @@ class Training:
         return list(self._run.events()) if (self._run.path / "events.jsonl").exists() else []
 
     def headless(self) -> Lap:
-        return Lap(self._seconds_a_step())
+        return Lap(self._seconds_a_step(HEADLESS))
 
     def attached(self) -> Lap:
         """Return the seconds a step, and the bytes a second that the cockpit wrote meanwhile."""
         with self.watched() as terminal:
             before, used, began = terminal.written, terminal.seconds_of_the_processor(), time.perf_counter()
-            seconds = self._seconds_a_step()
+            seconds = self._seconds_a_step(ATTACHED)
             passed = time.perf_counter() - began
             self.shares.append((terminal.seconds_of_the_processor() - used) / passed)
             return Lap(seconds, (terminal.written - before) / passed)
 
-    def _seconds_a_step(self) -> float:
+    def _seconds_a_step(self, which: str) -> float:
         """Let the window pass; return the mean over the epochs that lay in it whole, at least one."""
-        begin = time.time()
+        begin, before = time.time(), _on_cores(self._process.pid)
         time.sleep(self._window)
+        self.waits[which].append(_waited(before, _on_cores(self._process.pid), time.time() - begin))
         while not (whole := self._epochs_since(begin)):
             if time.time() - begin > _PATIENCE:
                 raise SystemExit(f"{self._run.path}: no epoch within {_PATIENCE:.0f} s")
@@ -259,6 +270,26 @@ class Training:
         self._process.wait()
 
 
+def _on_cores(pid: int) -> dict[str, tuple[int, int]]:
+    """Return of each thread for how many nanoseconds it ran, and for how many it was ready to; none but on Linux."""
+    found = {}
+    for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):  # the thread has just ended
+            ran, waited, _ = file.read_text().split()
+            found[file.parent.name] = int(ran), int(waited)
+    return found
+
+
+def _waited(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]], seconds: float) -> float:
+    """Return the waits of the threads that were busy, added up: each of them holds up the others."""
+    passed = [
+        (ran - before[name][0], waited - before[name][1])
+        for name, (ran, waited) in after.items()
+        if name in before
+    ]
+    return sum(waited for ran, waited in passed if ran > 2e8 * seconds) / (1e9 * seconds)
+
+
 @contextmanager
 def training(folder: Path, net: str, window: float) -> Iterator[Training]:
     begun = Training(folder, net, window)
@@ -269,23 +300,40 @@ def training(folder: Path, net: str, window: float) -> Iterator[Training]:
         begun.close()
 
 
-def speed_table(watched: dict[str, tuple[dict[str, list[Lap]], list[float]]]) -> Table:
+@dataclass
+class Watched:
+    """What was seen of a training: laps, shares of a core and waits for one, round by round."""
+
+    laps: dict[str, list[Lap]]
+    shares: list[float]
+    waits: dict[str, list[float]]
+
+
+def speed_table(watched: dict[str, Watched]) -> Table:
     made = Table(
         [
             "training",
             "steps a second, headless",
             "with the cockpit",
             "its share of the headless speed",
+            "its threads' waits for a core, headless",
+            "their waits with the cockpit",
             "kB a second to the terminal",
             "share of a core",
         ]
     )
-    for net, (laps, shares) in watched.items():
+    for net, seen in watched.items():
+        laps = seen.laps
         digits = 0 if laps[HEADLESS][0].seconds < 0.01 else 1
         speeds = [Spread.of(1 / lap.seconds for lap in laps[which]).text(digits) for which in laps]
         kept = turns.ratios(laps[HEADLESS], laps[ATTACHED]).text(3)
+        waits = [f"{Spread.of(100 * wait for wait in seen.waits[which]).text(2)} %" for which in laps]
         sent = Spread.of(lap.figure / 1000 for lap in laps[ATTACHED]).text(1)
-        made.rows.append([net, *speeds, kept, sent, Spread.of(shares).text(3)])
+        made.rows.append([net, *speeds, kept, *waits, sent, Spread.of(seen.shares).text(3)])
+    made.notes.append(
+        "The waits are those of all threads that train, added up, in each second. By how much longer they are with "
+        "the cockpit is the most that it takes by wanting a core."
+    )
     return made
 
 
@@ -375,7 +423,8 @@ def measure(folder: Path, asked: argparse.Namespace) -> tuple[list[Table], dict[
     for net in nets:
         with training(folder, net, window) as begun:
             laps = turns.in_turns({HEADLESS: begun.headless, ATTACHED: begun.attached}, asked)
-            watched[net] = laps, begun.shares[-asked.rounds :]
+            waits = {which: each[-asked.rounds :] for which, each in begun.waits.items()}
+            watched[net] = Watched(laps, begun.shares[-asked.rounds :], waits)
             if net == nets[-1]:
                 with begun.watched() as terminal:
                     psutil.cpu_percent()
@@ -384,11 +433,19 @@ def measure(folder: Path, asked: argparse.Namespace) -> tuple[list[Table], dict[
     turns.say("chart")
     drawn = redrawn(_POINTS, 3 if asked.quick else 30)
     tables = [paint_table(paints), speed_table(watched), key_table(keys, busy), chart_table(drawn)]
-    return tables, {"paints": paints, "training": watched, "keys": keys, "busy": busy, "chart": drawn}
+    return tables, {
+        "paints": paints,
+        "training": {net: asdict(seen) for net, seen in watched.items()},
+        "keys": keys,
+        "busy": busy,
+        "chart": drawn,
+    }
 
 
 def main() -> None:
-    asked = turns.parsed(turns.parser(__doc__, rounds=6))
+    asked = turns.parsed(turns.parser(__doc__, rounds=10))
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with TemporaryDirectory() as folder:
         tables, figures = measure(Path(folder), asked)
     terminal = f"{_SIZE[0]}x{_SIZE[1]}"

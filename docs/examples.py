@@ -17,11 +17,12 @@ block change that:
                                          archive (.tar.gz) of pictures too, where there are real ones
 
 Run as a program, it runs the examples of the pages it is given and writes what they print into the pages
-anew, where that differs in more than its numbers.
+anew, where that differs in more than its numbers. Pages that `outputs.py` fills are its own to write.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import selectors
@@ -30,9 +31,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,10 +138,13 @@ class Place:
     archive: Path | None = None
     path: list[Path] = field(default_factory=list)
     background: bool = False
+    #: The folder of an environment's programs, where pip is to install in earnest; None: it is only as if.
+    programs: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("BIRDPLANE_")}
+        programs = self.programs or Path(sys.executable).parent
         return {
             **own,
             "BIRDPLANE_CACHE": str(self.folder / ".cache"),
@@ -148,14 +153,14 @@ class Place:
             "TERM": "dumb",
             "NO_COLOR": "1",
             "PYTHONIOENCODING": "utf-8",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": os.pathsep.join(map(str, self.path)),
         }
 
     def run(self, command: Command) -> tuple[list[str], int]:
         """Run a command of a console block; return what it printed and its exit status."""
         words = command.text.split()
-        if words[:2] == ["pip", "install"]:
+        if words[:2] == ["pip", "install"] and self.programs is None:
             self._install(self.folder / words[-1])
             return list(command.shown), 0
         if "^C" in command.shown:
@@ -167,20 +172,11 @@ class Place:
             time.sleep(0.5)
             done = self._shell(command.text)
         self.background = self.background or command.text.endswith("&")
-        return (done.stdout + done.stderr).splitlines(), done.returncode
+        return self._told(done.stdout + done.stderr), done.returncode
 
-    def python(self, program: str) -> tuple[list[str], int]:
-        """Run a program; return what it printed and its exit status."""
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-        return (done.stdout + done.stderr).splitlines(), done.returncode
+    def _told(self, text: str) -> list[str]:
+        """Return the lines with the cache where it is on a reader's machine, if that is Linux."""
+        return text.replace(str(self.folder / ".cache"), "~/.cache/birdplane").splitlines()
 
     def _shell(self, text: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -253,6 +249,61 @@ class Place:
         self.path += [project / "src" if (project / "src").is_dir() else project, record.parent]
 
 
+#: Printed after each block that a notebook has run.
+_MARK = "\x00"
+_CELLS = """
+import json, sys
+for _cell in sys.stdin:
+    exec(compile(json.loads(_cell), "<block>", "exec"), globals())
+    print("\\0", flush=True)
+"""
+
+
+class Notebook:
+    """A Python process in which blocks are run one after the other. As a context, it is ended on the way out."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Notebook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            with self._process:
+                self._process.kill()
+
+    def run(self, block: str) -> tuple[list[str], int]:
+        """Run a block; return what it printed, and the exit status: that of the process if it ends there, else 0."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", "-c", _CELLS],
+                cwd=self._place.folder,
+                env=self._place.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(block) + "\n")
+        self._process.stdin.flush()
+        printed: list[str] = []
+        late = threading.Timer(_SECONDS, self._process.kill)
+        late.start()
+        try:
+            for line in self._process.stdout:
+                text, mark, _ = line.rstrip("\n").partition(_MARK)
+                printed += [text] if text or not mark else []
+                if mark:
+                    return printed, 0
+        finally:
+            late.cancel()
+        return printed, self._process.wait()
+
+
 def _until(stream: object, deadline: float) -> Iterator[str]:
     """Yield lines; give up at the deadline."""
     with selectors.DefaultSelector() as selector:
@@ -268,11 +319,12 @@ def _until(stream: object, deadline: float) -> Iterator[str]:
 # --- comparing --------------------------------------------------------------------------------------------
 
 _MASKS = [
+    (re.compile(r"[░▒▓█](?=\d)"), " "),
     (re.compile(r"[█▏▎▍▌▋▊▉]+ *"), "█ "),
     (re.compile(r"#{2,} *"), "█ "),
     (re.compile(r"\b(now|\d+ (s|min|h) ago)$"), "AGO"),
     (re.compile(r"\d+:\d\d(:\d\d)? (min|h)\b|\d+(\.\d+)? (ms|s)\b"), "TIME"),
-    (re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?"), "0"),
+    (re.compile(r"[-+]?\d[\d,]*(\.\d*)?(e[-+]?\d+)?"), "0"),
     (re.compile(r"\b(cpu|mps)\b"), "cpu"),
     (re.compile(r"[-─━═+│┃|]{3,}"), "-"),
     (re.compile(r"\s+"), " "),
@@ -286,7 +338,7 @@ def masked(line: str) -> str:
     return line.strip()
 
 
-def difference(shown: list[str] | tuple[str, ...], printed: list[str]) -> str:
+def difference(shown: Sequence[str], printed: Sequence[str]) -> str:
     """Return what is shown and was not printed, or the other way round; an empty string if they agree.
 
     Numbers are not compared, nor empty lines. A line `...` stands for any lines. Alerts (`  ! ...`) depend on the
@@ -314,7 +366,37 @@ def _difference(want: list[str], have: list[str]) -> str:
     return "" if anywhere or at >= len(have) else f"printed, but not shown: {have[at]!r}"
 
 
+def placed(shown: Sequence[str], printed: Sequence[str]) -> list[str]:
+    """Return what is shown as it was printed now; where there is a `...`, it and what it leaves out stay out.
+
+    They must agree: `difference` finds nothing.
+    """
+    if not any(line.strip() == "..." for line in shown):
+        return [line.rstrip() for line in printed]
+    lines, at = [], 0
+    for line in shown:
+        if line.strip() not in ("", "...", "^C"):
+            same = [i for i in range(at, len(printed)) if masked(printed[i]) == masked(line)]
+            # Of many that differ in numbers alone, as epochs do, it is the one that begins with the same one.
+            here = next((i for i in same if printed[i].split()[0] == line.split()[0]), same[0])
+            lines.append(printed[here].rstrip())
+            at = here + 1
+        else:
+            lines.append(line)
+    return lines
+
+
 # --- a page -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What an example printed: the numbers of its block and of its command there, the lines, the exit status."""
+
+    block: int
+    command: int
+    lines: tuple[str, ...]
+    status: int
 
 
 @dataclass(frozen=True)
@@ -336,82 +418,79 @@ class Outcome:
 
 
 def run_page(page: Path, place: Place, demo: tuple[Path, list[str]] | None = None) -> Iterator[Outcome]:
-    """Run the examples of a page in their order.
+    """Run the examples of a page in their order, and compare what they print with what it shows.
 
     `demo` is the folder of the run `demo-1` and what its training printed: a page that speaks of it has it.
     """
     markdown = page.read_text(encoding="utf-8")
+    for printed in run(markdown, place, demo):
+        yield compared(page, blocks(markdown), printed)
+
+
+def run(markdown: str, place: Place, demo: tuple[Path, list[str]] | None = None) -> Iterator[Printed]:
+    """Run the examples of a page in their order. After a Python block that fails no other is run."""
     if demo is not None and "demo-1" in markdown:
         shutil.copytree(demo[0], place.folder / "runs" / "demo-1")
-    program: list[str] = []
-    found = blocks(markdown)
-    for number, block in enumerate(found):
-        if block.not_run or not all(place.give(name) for name in block.given):
-            continue
-        if block.title:
-            file = place.folder / block.title
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text, encoding="utf-8")
-        elif block.language in ("console", "bash"):
-            yield from _commands_of(page, block, place, demo)
-        elif block.language == "python":
-            program.append(_cell(block, number, found))
-    if program:
-        yield from _program_of(page, found, place, "".join(program))
+    with Notebook(place) as notebook:
+        ended = False
+        for number, block in enumerate(blocks(markdown)):
+            if block.not_run or not all(place.give(name) for name in block.given):
+                continue
+            if block.title:
+                file = place.folder / block.title
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(block.text, encoding="utf-8")
+            elif block.language in ("console", "bash"):
+                yield from _commands_of(number, block, place, demo)
+            elif block.language == "python" and not ended:
+                lines, status = notebook.run(block.text)
+                ended = status != 0
+                yield Printed(number, 0, tuple(lines), status)
 
 
 def _commands_of(
-    page: Path, block: Block, place: Place, demo: tuple[Path, list[str]] | None
-) -> Iterator[Outcome]:
-    shows = block.language == "console"
-    given = commands(block) if shows else [Command(block.text, (), 0)]
-    for command in given:
-        if command.text == DEMO and demo is not None:
-            printed, status = demo[1], 0
+    number: int, block: Block, place: Place, demo: tuple[Path, list[str]] | None
+) -> Iterator[Printed]:
+    for index, command in enumerate(_typed(block)):
+        if demo is not None and command.text == DEMO:
+            lines, status = demo[1], 0
         else:
-            printed, status = place.run(command)
-        trouble = difference(command.shown, printed) if shows else ""
-        expected = {0, 130} if "^C" in command.shown else {0}
-        if any(line.startswith("error: ") for line in command.shown):
-            expected = {1, 2}
-        if status not in expected:
-            trouble = f"exit status {status}"
-        first = block.line + command.first
-        span = (first, first + len(command.shown))
-        yield Outcome(
-            page, block.line, command.text, command.shown, tuple(printed), trouble, span if shows else (0, 0)
-        )
+            lines, status = place.run(command)
+        yield Printed(number, index, tuple(lines), status)
 
 
-_MARK = "\x00"
+def _typed(block: Block) -> list[Command]:
+    return commands(block) if block.language == "console" else [Command(block.text, (), 0)]
 
 
-def _cell(block: Block, number: int, found: list[Block]) -> str:
-    """Return the code of a block with a mark printed before it, by which its output is found again."""
-    return f"print({_MARK + str(number)!r}, flush=True)\n" + block.text + "\n"
+def compared(page: Path, found: list[Block], printed: Printed) -> Outcome:
+    """Return what became of an example, by what the page shows of it; `found` are the page's blocks."""
+    block = found[printed.block]
+    if block.language == "python":
+        return _cell_compared(page, found, printed)
+    command = _typed(block)[printed.command]
+    shows = block.language == "console"
+    expected = {0, 130} if "^C" in command.shown else {0}
+    if any(line.startswith("error: ") for line in command.shown):
+        expected = {1, 2}
+    trouble = difference(command.shown, printed.lines) if shows else ""
+    if printed.status not in expected:
+        trouble = f"exit status {printed.status}"
+    first = block.line + command.first
+    span = (first, first + len(command.shown)) if shows else (0, 0)
+    return Outcome(page, block.line, command.text, command.shown, printed.lines, trouble, span)
 
 
-def _program_of(page: Path, found: list[Block], place: Place, program: str) -> Iterator[Outcome]:
-    printed, status = place.python(program)
-    parts: dict[int, list[str]] = {}
-    for line in printed:
-        if line.startswith(_MARK):
-            parts[current := int(line[1:])] = []
-        elif parts:
-            parts[current].append(line)
-    for number, lines in parts.items():
-        block = found[number]
-        last = number == max(parts)
-        trouble = f"exit status {status}" if status and last else ""
-        after = found[number + 1] if number + 1 < len(found) else None
-        shown: tuple[str, ...] = ()
-        span = (0, 0)
-        if after is not None and after.language == "text" and not after.not_run:
-            shown, span = after.lines, (after.line, after.line + len(after.lines))
-            trouble = trouble or difference(shown, lines)
-        yield Outcome(page, block.line, "a Python block", shown, tuple(lines), trouble, span)
-    if not parts:
-        yield Outcome(page, 0, "the Python blocks", (), tuple(printed), f"exit status {status}")
+def _cell_compared(page: Path, found: list[Block], printed: Printed) -> Outcome:
+    after = found[printed.block + 1] if printed.block + 1 < len(found) else None
+    shown: tuple[str, ...] = ()
+    span = (0, 0)
+    trouble = f"exit status {printed.status}" if printed.status else ""
+    if after is not None and after.language == "text" and not after.not_run:
+        shown, span = after.lines, (after.line, after.line + len(after.lines))
+        trouble = trouble or difference(shown, printed.lines)
+    line = found[printed.block].line
+    return Outcome(page, line, "a Python block", shown, printed.lines, trouble, span)
 
 
 def fragment_problems(block: Block) -> list[str]:

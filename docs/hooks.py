@@ -1,12 +1,14 @@
 """The parts of these pages that are made from the code when the pages are built, so that they cannot be stale.
 
-mkdocs calls `on_page_markdown`. In a page, `<!-- generated: NAME -->` is where the part of that name goes:
+mkdocs calls the functions named `on_...`. The outputs of a page that says so are made by `outputs.py`; in any page,
+`<!-- generated: NAME -->` is where the part of that name goes:
 
     tour         the README, from its picture on, with its links as they are from here
     training     every key of the section [training]
     recipes      every recipe
     components   every component that birdplane itself brings
-    hooks        every hook, with the example in its docstring
+    hooks        every hook, with its signature and the example in its docstring
+    checks       every check of `birdplane.testing`, by what it is made of
     commands     every command, with its arguments and options
     keys SCREEN  every key of a screen of the cockpit
     settings     what can be set of the cockpit
@@ -17,12 +19,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import outputs
+from mkdocs.exceptions import PluginError
 from textual.screen import Screen
 
 from birdplane import hookspecs, plugins
@@ -30,6 +35,7 @@ from birdplane.components import KINDS, Component, Loss, Model, Recipe, Register
 from birdplane.params import Parameter, Signature
 from birdplane.pipeline import training_signature
 from birdplane.registry import Catalog
+from birdplane.testing import about, functions, name_of
 
 ROOT = Path(__file__).parents[1]
 _MARK = re.compile(r"^<!-- generated: ([a-z]+)(?: ([a-z]+))? -->$", re.MULTILINE)
@@ -39,6 +45,29 @@ _KEYS = {
 }
 #: birdplane's own components, whatever else is installed where the pages are built.
 CATALOG = Catalog(lambda: plugins.load_plugins(frozenset({"*"})))
+
+
+def on_page_read_source(page: Any, **_: Any) -> str | None:
+    """Return the text of a page whose outputs are made now; nothing for any other.
+
+    With `OUTPUTS=written` in the environment they are left as they were last written into the page.
+
+    Raises:
+        PluginError: an example of the page fails.
+    """
+    file = Path(page.file.abs_src_path)
+    if not outputs.made(file) or os.environ.get("OUTPUTS") == "written":
+        return None
+    try:
+        return outputs.filled(file)
+    except RuntimeError as error:
+        raise PluginError(str(error)) from error
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Say in which language a translation is: browsers choose fonts and break lines by it."""
+    language = page.file.src_uri.partition("/")[0]
+    return output.replace('<html lang="en"', f'<html lang="{language}"', 1) if language == "ko" else output
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -151,18 +180,39 @@ def hooks() -> str:
     parts = []
     for name, hook in vars(hookspecs).items():
         if name.startswith("birdplane_"):
-            signature = ", ".join(inspect.signature(hook).parameters)
+            arguments = ", ".join(inspect.signature(hook).parameters)
             text, example = _docstring(hook)
-            parts += [f"### `{name}({signature})` {{ #{name} }}", text, f"```python\n{example}\n```"]
+            parts += [f"## `{name}({arguments})` {{ #{name} }}", f"```python\n{declaration(hook)}\n```"]
+            parts += [text, f"```python\n{example}\n```"]
     return "\n\n".join(parts)
+
+
+def declaration(hook: Callable[..., Any]) -> str:
+    """Return the first line of a hook's definition; its types stand in the source as they are, unevaluated."""
+    signature = str(inspect.signature(hook)).replace("'", "")
+    return f"def {hook.__name__}{signature}: ..."
 
 
 def _docstring(hook: Callable[..., Any]) -> tuple[str, str]:
     """Return a hook's docstring in two parts: the text, and the indented example."""
     text, begin, example = (hook.__doc__ or "").partition("from birdplane import")
     indent = " " * (len(text) - len(text.rstrip(" ")))
-    text = inspect.cleandoc(text).removesuffix("A whole plugin:").strip()
+    text = inspect.cleandoc(text).strip().removesuffix("A whole plugin:").strip()
     return text, textwrap.dedent(f"{indent}{begin}{example}").strip()
+
+
+def checks() -> str:
+    """Return the checks of a plugin, of every component, and of each kind."""
+    of = {subject: functions(subject) for subject in ("plugin", "family", *KINDS)}
+    everywhere = [function for function in of["model"] if function in of["loss"]]
+    sections = {"Of a plugin": of["plugin"], "Of a family": of["family"], "Of every component": everywhere}
+    for kind in KINDS:
+        sections[f"Of a {kind}"] = [function for function in of[kind] if function not in everywhere]
+    return "\n\n".join(
+        f"### {title.replace('a optimizer', 'an optimizer')}\n\n"
+        + _table(["check", "what must be true"], [[f"`{name_of(one)}`", about(one)] for one in made])
+        for title, made in sections.items()
+    )
 
 
 def commands() -> str:
@@ -252,7 +302,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 PARTS: dict[str, Callable[..., str]] = {
-    part.__name__: part for part in (tour, training, recipes, components, hooks, commands, keys, settings)
+    part.__name__: part
+    for part in (tour, training, recipes, components, hooks, checks, commands, keys, settings)
 }
 #: For readers of `Recipe` records: the text of a recipe by its name.
 RECIPES = {entry.name: entry.component for entry in CATALOG["recipe"] if isinstance(entry.component, Recipe)}

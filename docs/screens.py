@@ -336,9 +336,9 @@ def main() -> None:
     clock = Clock()
     time.time = clock.time  # before birdplane's modules take hold of it
 
-    import birdplane.training
     import birdplane.tui.train
     from birdplane.optimization import Optimization
+    from birdplane.training import meter, saving, trainer
 
     step = Optimization.step
 
@@ -347,7 +347,8 @@ def main() -> None:
         return step(self, *arguments)
 
     Optimization.step = timed_step  # type: ignore[method-assign]
-    birdplane.training.time = clock  # type: ignore[assignment]
+    for module in (meter, saving, trainer):
+        module.time = clock  # type: ignore[assignment]
     birdplane.tui.train.memory_of = lambda pid: _MEMORY
     with tempfile.TemporaryDirectory() as scratch:
         shoot(folder, Path(scratch) / "runs", clock)

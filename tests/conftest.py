@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import textwrap
-from collections.abc import Callable
+import venv
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -48,7 +50,17 @@ batch_size = 16
 device = "cpu"
 """
 
+#: What pip is told, besides, in `environment`.
+_AT_HAND = ["--no-index", "--no-build-isolation", "--disable-pip-version-check"]
 _SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache that is empty at first, for all tests of a module that asks for it by `usefixtures`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BIRDPLANE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -133,3 +145,36 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for _ in train(pipeline, run):
         pass
     return run
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """The folder of the programs of an empty environment, with `python`, `pip` and `birdplane`.
+
+    What pip installs goes into it and nowhere else. What is installed where the tests run can be imported from
+    it, after its own: torch is not installed anew. Nothing is fetched, so its pip looks at no index, whatever it is
+    told, and takes the tools that build a package from there, too.
+    """
+    folder = tmp_path / "environment"
+    venv.create(folder, symlinks=os.name != "nt")
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    within = {"base": str(folder), "platbase": str(folder)}
+    packages = Path(sysconfig.get_path("purelib", "venv", vars=within))
+    here = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(here)]
+    (packages / "of-the-tests.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, module, given in (
+        ("birdplane", "birdplane.cli", []),
+        ("pip", "pip._internal.cli.main", _AT_HAND),
+    ):
+        lines = [
+            f"#!{programs / 'python'}",
+            "import sys",
+            f"from {module} import main",
+            "if __name__ == '__main__':",
+            f"    sys.argv += {given!r}",
+            "    sys.exit(main())",
+        ]
+        (programs / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    return programs

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ SOURCE = Path(birdplane.__file__).parent
 BUILTIN = Path(birdplane_builtin.__file__).parent
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"
 #: What anybody's plugin may import besides the public names; none of it imports torch.
-OPEN_TO_PLUGINS = ("errors", "components", "reporting", "cache", "durable", "pictures")
+OPEN_TO_PLUGINS = ("errors", "plain", "components", "reporting", "cache", "durable", "pictures")
 WITHOUT_TORCH = (
     *OPEN_TO_PLUGINS,
     "registry",
@@ -73,6 +74,20 @@ def of_birdplane(path: Path) -> list[str]:
     return [name for name in imports(path) if name.startswith("birdplane.")]
 
 
+def imported_modules(path: Path, modules: Collection[str]) -> Iterator[str]:
+    """Yield those of the modules that a file imports, or of which it imports a name."""
+    for name in of_birdplane(path):
+        for module in (
+            name,
+            f"{name}.__init__",
+            name.rpartition(".")[0],
+            f"{name.rpartition('.')[0]}.__init__",
+        ):
+            if module in modules:
+                yield module
+                break
+
+
 def test_the_table_of_modules_names_every_module_once() -> None:
     order = documented_order()
     assert len(order) == len(set(order))
@@ -92,6 +107,20 @@ def test_a_module_imports_only_from_those_above_it(path: Path) -> None:
         imported = "pipeline" if name in public else name.split(".")[1]
         if imported != own:
             assert imported in order[:place], f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("package", sorted(path.parent for path in SOURCE.glob("*/__init__.py")), ids=named)
+def test_the_modules_of_a_package_import_one_another_one_way(package: Path) -> None:
+    modules = {
+        ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in sources(package)
+    }
+    # Commands register themselves with `cli`, which imports them for that.
+    graph = {
+        name: {word for word in imported_modules(path, modules) if word != name}
+        for name, path in modules.items()
+        if name != "birdplane.cli.__init__"
+    }
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises where there is a circle
 
 
 @pytest.mark.parametrize("path", sources(BUILTIN), ids=named)

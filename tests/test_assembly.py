@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +96,34 @@ def test_bfloat16_is_replaced_where_the_device_is_slow_at_it(
     used, excuse = usable_precision("bfloat16", CPU)
     assert used == precision
     assert excuse == ("" if pays else "bfloat16 is slow on this CPU: computing in float32")
+
+
+#: Probes at rest, and while each processor has two processes that never wait.
+_PROBING = """
+import os, subprocess, sys, torch
+from birdplane.assembly import bfloat16_pays
+
+def pays():
+    return bfloat16_pays(torch.device("cpu"))
+
+found = [pays()]
+command = [sys.executable, "-c", "print(flush=True)\\nwhile True: pass"]
+busy = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2 * os.cpu_count())]
+for process in busy:
+    process.stdout.readline()
+found += [pays() for _ in range(5)]
+for process in busy:
+    process.kill()
+print(*found)
+"""
+
+
+def test_whether_bfloat16_pays_is_found_the_same_on_a_busy_machine() -> None:
+    # In a process with as many threads as processors, which is what a training has, and the tests have not.
+    own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    command = [sys.executable, "-c", _PROBING]
+    done = subprocess.run(command, env=own, check=True, capture_output=True, text=True, timeout=120)
+    assert len(set(done.stdout.split())) == 1, done.stdout
 
 
 def test_the_environment_holds_what_exact_numbers_depend_on() -> None:

@@ -70,12 +70,14 @@ def test_a_report_says_where_when_and_with_what_it_was_measured(epoch: dict[str,
     assert "sketches" in facts["pictures"]
 
 
+@pytest.mark.long
 def test_time_to_accuracy_compares_the_recipes_with_the_whole_of_book_conv() -> None:
     report = _figures("time_to_accuracy.py", "--all")
     assert set(_cells(report)) == {"fast", "best"}
     assert "All 2 epochs" in report["tables"][0]["notes"][0]
 
 
+@pytest.mark.long
 def test_startup_finds_what_the_commands_import_and_writes_it_down(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     shutil.copy(_FOLDER / "README.md", readme)
@@ -86,12 +88,14 @@ def test_startup_finds_what_the_commands_import_and_writes_it_down(tmp_path: Pat
     assert readme.read_text("utf-8").count("| birdplane --help |") == 1
 
 
+@pytest.mark.long
 def test_the_gpu_benchmark_says_so_where_there_is_no_gpu() -> None:
     torch = pytest.importorskip("torch")
     told = _run("gpu.py")
     assert ("birdplane, bfloat16" in told) if torch.cuda.is_available() else (told.count("\n") == 1)
 
 
+@pytest.mark.long
 def test_display_compares_drawing_with_throwing_away() -> None:
     assert set(_cells(_figures("display.py"))) == {
         "events thrown away",
@@ -101,10 +105,18 @@ def test_display_compares_drawing_with_throwing_away() -> None:
     }
 
 
+@pytest.mark.long
 def test_checkpoints_have_a_share_of_the_time() -> None:
     for run in _figures("checkpoints.py")["figures"]["runs"]:
         assert len(run["checkpoints"]) >= 1
         assert 0 < run["share"] < 1
+
+
+@pytest.mark.long
+def test_several_processes_have_the_losses_of_one() -> None:
+    differences = _figures("processes.py")["figures"]["differences"]
+    assert differences.keys() == {"book", "book-conv"}
+    assert max(differences.values()) < 1e-5
 
 
 @pytest.mark.long
@@ -113,6 +125,8 @@ def test_the_cockpit_is_painted_attached_and_answers_every_key() -> None:
     assert set(_cells(report)) == {"empty Textual program", "birdplane tui"}
     assert list(_cells(report, 1)) == ["a small net"]
     assert all(0 < times[0] < 10 for times in report["figures"]["keys"].values())
+    (seen,) = report["figures"]["training"].values()
+    assert all(0 <= wait < 10 for waits in seen["waits"].values() for wait in waits)
     assert len(report["figures"]["chart"]) == 3
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from birdplane import checkpoint
 from birdplane.checkpoint import DamagedCheckpoint
+from birdplane.checkpoint.manifest import sealed
 from birdplane.errors import BirdplaneError
 
 
@@ -202,16 +203,25 @@ def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
 def test_a_manifest_that_somebody_else_made_is_not_trusted(tmp_path: Path, files: Any, message: str) -> None:
     path = save(tmp_path, 1)
     content = {"format": 1, "step": 1, "files": files}
-    (path / "manifest.json").write_bytes(checkpoint._sealed(content))
+    (path / "manifest.json").write_bytes(sealed(content))
 
     with pytest.raises(DamagedCheckpoint, match=message):
         checkpoint.load(path)
 
 
-def test_a_checkpoint_of_a_later_format_is_passed_over_and_told(tmp_path: Path) -> None:
+def test_a_checkpoint_of_a_later_version_is_not_passed_over_as_if_it_were_damaged(tmp_path: Path) -> None:
     save(tmp_path, 1)
     path = save(tmp_path, 2)
-    (path / "manifest.json").write_bytes(checkpoint._sealed({"format": 2}))
+    (path / "manifest.json").write_bytes(sealed({"format": 2}))
+
+    with pytest.raises(checkpoint.LaterCheckpoint, match="of format 2, of which only up to 1 is known here"):
+        checkpoint.newest(tmp_path)
+
+
+def test_a_checkpoint_of_no_format_is_damaged(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2)
+    (path / "manifest.json").write_bytes(sealed({"format": "2"}))
 
     found, told = checkpoint.newest(tmp_path)
     assert value_of(found) == 1
@@ -360,6 +370,30 @@ def test_a_run_that_goes_on_from_an_earlier_step_leaves_no_later_ones(tmp_path: 
     checkpoint.rewind(tmp_path, 1)
 
     assert visible(tmp_path) == ["00000001"]
+
+
+def test_damaged_ones_are_set_aside_until_two_later_ones_are_there(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    (tmp_path / "00000002" / "state.json").unlink()
+    (tmp_path / "00000003").rename(tmp_path / ".00000003.old")
+    damaged = [tmp_path / "00000002", tmp_path / ".00000003.old"]
+    for _ in range(2):  # again, as after a kill in its midst: nothing more happens
+        checkpoint.rewind(tmp_path, 1, damaged)
+        assert visible(tmp_path) == [".00000002.damaged", ".00000003.damaged", "00000001"]
+        assert checkpoint.steps(tmp_path) == [1]
+    seen = []
+    for step in (2, 3, 4, 5):
+        save(tmp_path, step)
+        checkpoint.prune(tmp_path)
+        seen.append(visible(tmp_path))
+
+    assert seen == [
+        [".00000002.damaged", ".00000003.damaged", "00000001", "00000002"],
+        [".00000002.damaged", ".00000003.damaged", "00000002", "00000003"],
+        [".00000003.damaged", "00000003", "00000004"],
+        ["00000004", "00000005"],
+    ]
 
 
 def test_a_removal_cut_short_leaves_nothing_that_looks_damaged(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from birdplane import BirdplaneError, Dataset, Loss, Model, Output, Recipe, Transform
+from birdplane import BirdplaneError, Dataset, Family, Loss, Model, Output, Recipe, Transform
 from birdplane.components import KINDS, Provenance
 
 
@@ -47,6 +49,10 @@ def test_a_target_is_imported_only_when_it_is_resolved() -> None:
     [
         ("no_such_module:f", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("string:nothing", "AttributeError: module 'string' has no attribute 'nothing'"),
+        (
+            "string:digit",
+            "AttributeError: module 'string' has no attribute 'digit'; did you mean 'digits'?",
+        ),
     ],
 )
 def test_a_target_that_is_not_there_is_told_with_its_component(target: str, reason: str) -> None:
@@ -114,3 +120,79 @@ def test_every_kind_is_listed_under_its_name() -> None:
 def test_a_provenance_reads_as_package_and_version_or_as_the_plugin() -> None:
     assert str(Provenance("zoo", "birdplane-zoo", "1.2")) == "birdplane-zoo 1.2"
     assert str(Provenance("zoo")) == "zoo"
+
+
+def family(names: Any = lambda: ["one", "two"], member: Any = None, kind: str = "model") -> Family:
+    return Family(kind=kind, names=names, member=member or (lambda name: Model(name=name, target="m:f")))
+
+
+def test_a_family_lists_names_and_describes_each() -> None:
+    assert family().listed() == ("one", "two")
+    assert family().record("two") == Model(name="two", target="m:f")
+
+
+def test_a_familys_functions_may_be_named_and_are_imported_when_they_are_asked() -> None:
+    named = family("no_such_module:names", "no_such_module:member")
+    with pytest.raises(BirdplaneError, match="its models cannot be listed: ModuleNotFoundError: No module"):
+        named.listed()
+    with pytest.raises(
+        BirdplaneError, match="its model 'one' cannot be described: ModuleNotFoundError: No mod"
+    ):
+        named.record("one")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"kind": "modle"}, "a family is of a kind among dataset, .*, not 'modle'"),
+        ({"names": "module"}, "the names of a family of models are neither callable nor"),
+        ({"names": ":names"}, "the names of a family of models are neither callable nor"),
+        ({"member": 3}, "the member of a family of models are neither callable nor"),
+    ],
+)
+def test_a_family_that_cannot_be_is_refused(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        family(**fields)
+
+
+def _leaves() -> list[str]:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+        (_leaves, "SystemExit: 3"),
+        (lambda: None, "TypeError: 'NoneType' object is not iterable"),
+        (lambda: "resnet", "TypeError: names returned a text, 'resnet'"),
+        (
+            lambda: ["fine", "Not Fine"],
+            "ValueError: the name 'Not Fine' is not lower-case words joined by dashes",
+        ),
+        (lambda: ["a", 3], "ValueError: the name 3 is not lower-case words joined by dashes"),
+        (lambda: ["a", "b", "a"], "ValueError: names returned 'a' twice"),
+        (
+            lambda: (f"a{number}" for number in itertools.count()),
+            "ValueError: names returned more than 100,000",
+        ),
+        (lambda: (1 // (2 - number) and "a" for number in range(9)), "ZeroDivisionError: .*"),
+    ],
+)
+def test_a_family_that_lists_what_is_no_list_of_names_is_told(names: Any, reason: str) -> None:
+    with pytest.raises(BirdplaneError, match=f"^its models cannot be listed: {reason}$"):
+        family(names).listed()
+
+
+@pytest.mark.parametrize(
+    ("member", "reason"),
+    [
+        (lambda name: {}["x"], "KeyError: 'x'"),
+        (lambda name: None, "TypeError: member returned None"),
+        (lambda name: Loss(name=name, target="m:f"), "TypeError: member returned Loss.*"),
+        (lambda name: Model(name="other", target="m:f"), "ValueError: member returned the record of 'other'"),
+    ],
+)
+def test_a_member_that_is_not_described_as_it_should_be_is_told(member: Any, reason: str) -> None:
+    with pytest.raises(BirdplaneError, match=f"^its model 'one' cannot be described: {reason}$"):
+        family(member=member).record("one")

@@ -471,6 +471,10 @@ def test_two_random_transforms_of_a_kind_do_not_draw_the_same() -> None:
             lambda: 3,
             r"transforms\.1 \(odd\): fails on a batch \(8, 3, 8, 8\): .*takes 0 positional arguments",
         ),
+        (
+            lambda images, generator: images,
+            r"missing 1 required .* \(it is given the batch, and a generator as well where its record says random",
+        ),
     ],
 )
 def test_a_transform_that_does_not_fit_is_told_with_its_key(step: Callable[..., Any], message: str) -> None:

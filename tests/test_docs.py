@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
-import importlib.util
 import inspect
 import re
+import subprocess
 import sys
 import tomllib
-import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
-import pluggy
 import pytest
+from mkdocs.exceptions import PluginError
 
 from birdplane import hookspecs
 from birdplane.pipeline import SECTIONS, training_signature
@@ -28,28 +28,55 @@ _ASSETS = _ROOT / "docs" / "assets"
 
 
 def _loaded(name: str) -> ModuleType:
-    """Import a module of `docs/`, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", _ROOT / "docs" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """Import a module of `docs/`, which is no package; these import one another by their bare names."""
+    sys.path.insert(0, str(_ROOT / "docs"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(_ROOT / "docs"))
 
 
 examples = _loaded("examples")
 hooks = _loaded("hooks")
+outputs = _loaded("outputs")
 #: Those that need the demo come last: it is trained while the others' examples are run.
 PAGES = [
     pytest.param(page, id=page.name)
     for page in sorted(examples.PAGES, key=lambda page: "demo-1" in page.read_text(encoding="utf-8"))
 ]
+#: Pages that are carried out by a test of their own, `test_write_a_plugin.py`.
+ELSEWHERE = ("write-a-plugin.md",)
+#: The sections of the book's chapter 7: each is walked through.
+CHAPTER = ["7.1.1", "7.1.2", "7.1.3", "7.1.4", *(f"7.2.{number}" for number in range(1, 8))]
+#: Pages whose examples take many seconds: `make test-examples` runs these, the README's are run every day.
+LONG = (
+    *("chapter-7.md", "commands.md", "compare.md", "conformance.md", "eject.md", "export.md", "pipeline.md"),
+    *("plugins.md", "python.md", "results.md", "several-processes.md", "understand.md"),
+)
+RUN = [
+    pytest.param(*page.values, id=page.id, marks=[pytest.mark.long] if page.id in LONG else [])
+    for page in PAGES
+    if page.id not in ELSEWHERE
+]
+HOOKS = [name for name in vars(hookspecs) if name.startswith("birdplane_")]
+#: By which arguments of Python the example of a hook shows what it does, and what it prints then.
+AT_WORK = {
+    "birdplane_components": (
+        ["-c", "from birdplane import transforms; print(transforms.create('example/invert')(0.25))"],
+        r"^0\.75$",
+    ),
+    "birdplane_event": (["-m", "birdplane", "train", "tiny.toml", "--plain"], r"^3 [01]\.\d+$"),
+    "birdplane_commands": (["-m", "birdplane", "hello"], r"^hello$"),
+}
 #: Examples that are shown only, by the reason that the page gives.
 NOT_RUN = {
     "it is what the tests stand on": 1,
-    "downloads 170 MB": 1,
-    "it fills the terminal": 2,
+    "the tracker is not installed": 3,
+    "the zoo is not installed": 4,
+    "downloads 170 MB": 4,
+    "it fills the terminal": 3,
+    "it publishes": 1,
+    "it trains for minutes": 1,
 }
 
 
@@ -76,12 +103,15 @@ def built() -> dict[str, str]:
     return {page.name: hooks.on_page_markdown(page.read_text(encoding="utf-8")) for page in examples.PAGES}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", RUN)
 def test_the_examples_of_a_page_do_what_it_shows(
     page: Path, tmp_path: Path, demo: Future[tuple[Path, list[str]]], archive: Path | None
 ) -> None:
-    trained = demo.result() if "demo-1" in page.read_text(encoding="utf-8") else None
-    outcomes = list(examples.run_page(page, examples.Place(tmp_path, archive), trained))
+    if outputs.made(page):
+        outcomes = outputs.outcomes(page)  # run when the pages were built, and once
+    else:
+        trained = demo.result() if "demo-1" in page.read_text(encoding="utf-8") else None
+        outcomes = list(examples.run_page(page, examples.Place(tmp_path, archive), trained))
     assert not [str(outcome) for outcome in outcomes if outcome.trouble]
 
 
@@ -137,18 +167,42 @@ def test_every_component_is_told(built: dict[str, str]) -> None:
     ] == []
 
 
-def test_every_hook_is_told_with_an_example_that_is_a_plugin(built: dict[str, str]) -> None:
-    names = [name for name in vars(hookspecs) if name.startswith("birdplane_")]
-    assert [name for name in names if f"### `{name}(" not in built["plugins.md"]] == []
-    for name in names:
-        _, code = hooks._docstring(getattr(hookspecs, name))
-        module = types.ModuleType("example")
-        exec(code, vars(module))
-        manager = pluggy.PluginManager("birdplane")
-        manager.add_hookspecs(hookspecs)
-        manager.register(module)
-        manager.check_pending()
-        assert [caller.name for caller in manager.get_hookcallers(module) or ()] == [name]
+def test_every_hook_is_told_with_its_signature_and_an_example(built: dict[str, str]) -> None:
+    page = built["hooks.md"]
+    for name in HOOKS:
+        section = page[page.index(f"\n## `{name}(") :].partition("\n\n## ")[0]
+        declared, example = re.findall(r"^```python\n(.*?)\n```$", section, re.MULTILINE | re.DOTALL)
+        assert _arguments(declared) == list(inspect.signature(getattr(hookspecs, name)).parameters)
+        assert "->" in declared
+        assert f"@hookimpl\ndef {name}(" in example
+    assert [name for name in HOOKS if f"## `{name}(" in built["plugins.md"]] == []
+
+
+def _arguments(declaration: str) -> list[str]:
+    (function,) = ast.parse(declaration).body
+    assert isinstance(function, ast.FunctionDef)
+    assert [argument.arg for argument in function.args.args if argument.annotation is None] == []
+    return [argument.arg for argument in function.args.args]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_example_of_a_hook_is_a_plugin_that_works(
+    hook: str, tmp_path: Path, tiny_file: Path, write_plugin: Callable[..., Path]
+) -> None:
+    _, example = hooks._docstring(getattr(hookspecs, hook))
+    installed = write_plugin(tmp_path / "installed", "example", example)
+    arguments, expected = AT_WORK[hook]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tiny_file.parent,
+        env={**examples.Place(tmp_path).environment, "PYTHONPATH": str(installed)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(expected, done.stdout, re.MULTILINE), done.stdout
 
 
 def test_every_screen_and_each_of_its_keys_is_told_beside_its_picture(built: dict[str, str]) -> None:
@@ -232,10 +286,104 @@ def _imports(file: Path) -> Iterator[str]:
                 yield from [rest.partition(".")[0]] if rest else [alias.name for alias in node.names]
 
 
+# The chapter, and its translation.
+
+
+@pytest.mark.parametrize("page", ["chapter-7.md", "ko/chapter-7.md"])
+def test_every_section_of_the_chapter_is_walked_through_in_order(page: str) -> None:
+    text = (_ROOT / "docs" / page).read_text(encoding="utf-8")
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)
+    sections = {part.partition(" ")[0]: part for part in parts if part.startswith("7.")}
+    assert list(sections) == CHAPTER
+    assert [name for name, part in sections.items() if "```" not in part] == []
+    assert outputs.made(_ROOT / "docs" / page)
+
+
+def test_a_translated_page_shows_the_same_examples_and_figures() -> None:
+    page, translation = (_ROOT / "docs" / name for name in ("chapter-7.md", "ko/chapter-7.md"))
+    assert [_without_place(block) for block in _blocks(page)] == [
+        _without_place(block) for block in _blocks(translation)
+    ]
+    assert _figures(page) == _figures(translation)
+    known = [block.text for block in _blocks(_ROOT / "README.md")]
+    assert [b.text for b in _blocks(_ROOT / "docs" / "ko" / "index.md") if b.text not in known] == []
+
+
+def _without_place(block: examples.Block) -> examples.Block:  # type: ignore[name-defined]
+    return dataclasses.replace(block, line=0)
+
+
+def _figures(page: Path) -> list[str]:
+    """Return the figures that a page's tables tell, in order."""
+    rows = re.findall(r"^\|.*\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r"\d+(?:[.,]\d+)*", " ".join(rows))
+
+
+def test_a_page_and_its_translation_lead_to_each_other() -> None:
+    for page in (_ROOT / "docs" / "ko").glob("*.md"):
+        assert f"](../{page.name}" in page.read_text(encoding="utf-8")
+        assert f"](ko/{page.name}" in (_ROOT / "docs" / page.name).read_text(encoding="utf-8")
+
+
+# Pages whose outputs are made when they are built.
+
+
+@pytest.fixture
+def write_page(tmp_path: Path) -> Callable[..., Path]:
+    """A function from a console block to a page of it alone; what it does is noted in `done`."""
+
+    def write(console: str, prose: str = "") -> Path:
+        page = tmp_path / "page.md"
+        console = console.replace("NOTE", f"echo done >> {tmp_path / 'done'}")
+        page.write_text(f"{outputs.MARK}\n{prose}\n```console\n{console}\n```\n", encoding="utf-8")
+        return page
+
+    return write
+
+
+def test_the_examples_of_a_page_are_run_once_for_all_who_show_them(
+    write_page: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = write_page("$ NOTE; echo 1 s")
+    assert outputs.filled(page, tmp_path / "kept").endswith("\n1 s\n```\n")
+    page = write_page("$ NOTE; echo 1 s\n2 s", prose="한국어")
+    assert outputs.filled(page, tmp_path / "kept").endswith("\n1 s\n```\n")
+    assert (tmp_path / "done").read_text().split() == ["done"]
+    outputs.filled(write_page("$ NOTE; echo 1 min"), tmp_path / "kept")
+    assert (tmp_path / "done").read_text().split() == ["done", "done"]
+
+
+def test_what_a_page_leaves_out_stays_out_when_its_outputs_are_made(
+    write_page: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = write_page("$ printf 'epochs\\n1 0.5\\n2 0.4\\n3 0.3\\nend\\n'\n...\n3 0.9\n...")
+    assert outputs.filled(page, tmp_path / "kept").endswith("\n...\n3 0.3\n...\n```\n")
+
+
+@pytest.mark.parametrize("console", ["$ NOTE; false\nshown", "$ NOTE; echo other\nshown\n..."])
+def test_a_page_whose_example_fails_is_not_built(
+    console: str, write_page: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = write_page(console)
+    monkeypatch.setattr(outputs, "KEPT", tmp_path / "kept")
+    with pytest.raises(PluginError, match=r"page\.md:3: echo done"):
+        hooks.on_page_read_source(page=SimpleNamespace(file=SimpleNamespace(abs_src_path=str(page))))
+
+
+def test_a_failure_is_not_kept(write_page: Callable[..., Path], tmp_path: Path) -> None:
+    page = write_page("$ NOTE; false")
+    for _ in range(2):
+        (outcome,) = outputs.outcomes(page, tmp_path / "kept")
+        assert outcome.trouble == "exit status 1"
+    assert (tmp_path / "done").read_text().split() == ["done", "done"]
+
+
 # Style.
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *(pytest.param(page, id=f"ko/{page.name}") for page in outputs.TRANSLATIONS)]
+)
 def test_a_page_names_no_machine_and_no_registry(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"/work/|/home/|/root/|/tmp/|pypi\.|files\.pythonhosted|conda\.", text) == []
@@ -245,9 +393,38 @@ def test_an_example_that_prints_something_else_is_found() -> None:
     shown = ["epoch  loss", "1  0.5", "...", "done after 3 s"]
     assert examples.difference(shown, ["epoch loss", "1  0.7", "2  0.6", "done after 1:03 min"]) == ""
     assert "shown: 'done after TIME'" in examples.difference(shown, ["epoch loss", "1  0.7", "stopped"])
+    assert examples.difference(["tensor([1., 0.])"], ["tensor([1.0000, 0.0001])"]) == ""
     assert "not shown: 'more'" in examples.difference(
         shown, ["epoch loss", "1  0.7", "done after 3 s", "more"]
     )
+
+
+def test_commands_and_python_blocks_take_turns_as_on_the_page(tmp_path: Path) -> None:
+    page = """
+```python
+open("count", "w").write(str(one := 1))
+print("unfinished", end="")
+```
+
+```console
+$ cat count
+```
+
+```python
+print(one + 1)
+raise SystemExit("enough")
+```
+
+```python
+print("not reached")
+```
+"""
+    printed = list(examples.run(page, examples.Place(tmp_path)))
+    assert [(one.block, one.lines, one.status) for one in printed] == [
+        (0, ("unfinished",), 0),
+        (1, ("1",), 0),
+        (2, ("2", "enough"), 1),
+    ]
 
 
 def test_the_reader_of_examples_reads_comments_titles_and_continued_commands() -> None:

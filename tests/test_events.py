@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from birdplane import events
-from birdplane.events import Alert, End, Epoch, Event, Progress, Start
+from birdplane.events import Alert, End, Epoch, Event, Heartbeat, Progress, Start
 
 EPOCH = Epoch(
     time=1.5,
@@ -38,6 +38,16 @@ EPOCH = Epoch(
             message="zwölf\nlines \u2028 and \udc80 a stray byte",
         ),
         End(time=3.0, epoch=3, step=30, status="done"),
+        Heartbeat(
+            time=1.0,
+            epoch=1,
+            step=0,
+            state="preparing",
+            what="decoding",
+            memory=5,
+            gpu_allocated=3,
+            gpu_reserved=4,
+        ),
     ],
     ids=lambda event: event.event,
 )
@@ -46,6 +56,26 @@ def test_an_event_comes_back_from_its_line(event: Event) -> None:
 
     assert "\n" not in line
     assert events.from_json(line) == event
+
+
+def test_a_line_from_before_memory_was_told_is_read() -> None:
+    beat = events.from_json('{"event": "heartbeat", "time": 1.0, "epoch": 1, "step": 2, "state": "paused"}')
+    progress = events.from_json(
+        '{"event": "progress", "time": 1.0, "epoch": 1, "step": 2, "count": 1, "mean": 1, "min": 1, "max": 1, '
+        '"last": 1, "accuracy": 0, "learning_rate": 0.1, "samples_per_second": 9, "wait": 0}'
+    )
+
+    assert isinstance(beat, Heartbeat)
+    assert (beat.what, beat.memory, beat.gpu_reserved) == ("", None, None)
+    assert isinstance(progress, Progress)
+    assert (progress.memory, progress.gpu_allocated, progress.gpu_reserved) == (None, None, None)
+
+
+@pytest.mark.parametrize("memory", ['"much"', "1.5", "true", "[1]"])
+def test_memory_that_is_no_number_of_bytes_is_refused(memory: str) -> None:
+    line = f'{{"event": "heartbeat", "time": 1, "epoch": 1, "step": 2, "state": "x", "memory": {memory}}}'
+    with pytest.raises(ValueError, match="memory"):
+        events.from_json(line)
 
 
 @settings(deadline=None)

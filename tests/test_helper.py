@@ -17,6 +17,7 @@ import pytest
 
 from birdplane.inspection import TrainedModel
 from birdplane.pipeline import Pipeline
+from birdplane.probing.measuring import probe
 from birdplane.runs import Run
 from birdplane.training import train
 from birdplane_builtin.sketches import Sketches
@@ -274,7 +275,22 @@ def test_an_evaluation_agrees_with_the_command_line(helper: Conversation, run: R
     assert found["splits"]["validation"]["confusion"] == expected.confusion
     assert found["splits"]["validation"]["accuracy"] == expected.accuracy
     assert found["splits"]["validation"]["loss"] == pytest.approx(expected.loss, rel=1e-5)
+    error = expected.calibration.expected_error
+    assert found["splits"]["validation"]["calibration_error"] == pytest.approx(error, abs=1e-6)
     assert found["splits"]["train"]["count"] == 40
+
+
+def test_a_probe_agrees_with_the_command_line_and_goes_no_further_than_the_pictures(
+    helper: Conversation, run: Run
+) -> None:
+    found = helper.ask("probe", run=str(run.path), fill="wrap", reach=50, step=5)
+    expected = probe(TrainedModel(run), "x", reach=11, step=5, fill="wrap")
+    assert found["offsets"] == [-11, -10, -5, 0, 5, 10, 11]
+    assert found["accuracy"] == [list(row) for row in expected.accuracy]
+    assert [change["accuracy"] for change in found["changes"]] == [
+        change.accuracy for change in expected.changes
+    ]
+    assert (found["pictures"], found["unmoved"]) == (12, expected.unmoved)
 
 
 def test_the_examples_of_all_cells_are_all_pictures(helper: Conversation, run: Run) -> None:
@@ -344,6 +360,7 @@ def test_a_component_that_leaves_takes_nobody_along(helper: Conversation, docume
     assert helper.ask("problems", document=document) == {"problems": []}
 
 
+@pytest.mark.alone
 def test_a_question_that_waits_can_be_taken_back(helper: Conversation, document: dict[str, Any]) -> None:
     large = {**document, "dataset": {"use": "sketches", "train": 20_000}}
     first = helper.send("statistics", document=large)

@@ -119,3 +119,24 @@ def test_averaged_weights_are_what_is_used(tiny: Tiny, tmp_path: Path) -> None:
     run = Run.create(tmp_path, "averaged", pipeline_toml=pipeline.to_toml())
     last = [event for event in train(pipeline, run) if isinstance(event, Epoch)][-1]
     assert TrainedModel(run, "last").evaluate("validation").loss == last.validation_loss
+
+
+def test_mistakes_are_the_wrong_ones_the_surest_first_with_their_pictures(model: TrainedModel) -> None:
+    judged = model.judge("train")
+    found = model.mistakes(judged, 1000)
+    assert sorted(mistake.index for mistake in found) == np.flatnonzero(~judged.right).tolist()
+    sure = [mistake.confidence for mistake in found]
+    assert sure == sorted(sure, reverse=True)
+    stored, labels = build_splits(model.assembly.pipeline).train.decode([one.index for one in found])
+    for mistake, pixels, label in zip(found, stored, labels, strict=True):
+        assert np.array_equal(mistake.pixels, pixels)
+        assert mistake.label == model.classes[label] != mistake.predicted
+        assert mistake.probabilities[mistake.predicted] == pytest.approx(mistake.confidence, abs=1e-6)
+    assert [mistake.index for mistake in model.mistakes(judged, 2)] == [one.index for one in found[:2]]
+
+
+def test_only_the_mistakes_that_are_wanted_are_returned(model: TrainedModel) -> None:
+    judged = model.judge("train")
+    birds = model.mistakes(judged, 1000, lambda judged: judged.labels == 1)
+    assert {mistake.label for mistake in birds} <= {"bird"}
+    assert len(birds) == model.evaluate("train").confusion[1][0]

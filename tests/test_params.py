@@ -165,6 +165,13 @@ def test_a_parameter_without_a_default_is_required() -> None:
     assert signature.problems({}) == [("path", "is required")]
 
 
+def test_a_parameter_that_is_spelled_almost_as_what_birdplane_gives_is_told() -> None:
+    signature = Signature(lambda *, n_classes: n_classes, frozenset({"num_classes"}), "model 'm'")
+    assert signature.problems({}) == [
+        ("n_classes", "is required; did you mean 'num_classes'? (which birdplane gives)")
+    ]
+
+
 def test_what_birdplane_supplies_is_no_parameter() -> None:
     def model(
         *, input_shape: OnlyForTypeCheckers, num_classes: int, width: int = 4

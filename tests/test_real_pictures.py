@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,20 +12,14 @@ from birdplane.training import Trainer, train
 
 SMALL = "dataset.classes=['airplane', 'bird']"
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 @pytest.fixture(scope="module")
 def archive(cifar2_archive: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The overrides that name the archive; its pictures are kept in a cache of these tests' own."""
     source, digest = cifar2_archive
     return [f"dataset.source={str(source)!r}", f"dataset.sha256={digest!r}"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("BIRDPLANE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
 
 
 def trained(recipe: str, *assignments: str) -> tuple[Trainer, Start, list[Epoch]]:

@@ -15,9 +15,11 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from birdplane import Pipeline, UsageError, checkpoint
+from birdplane import Loss, Pipeline, UsageError, checkpoint
 from birdplane.events import Alert, Checkpoint, End, Epoch, Event, Progress, Start
 from birdplane.inspection import TrainedModel
+from birdplane.plugins import Plugin, Plugins, installed
+from birdplane.registry import Catalog
 from birdplane.runs import Run
 from birdplane.training import resume, train
 
@@ -77,7 +79,7 @@ class StopAfter:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are looked at after every step."""
-    monkeypatch.setattr("birdplane.training._SUMMARY_SECONDS", 0.0)
+    monkeypatch.setattr("birdplane.training.trainer._SUMMARY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -198,7 +200,14 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_reported(
         weights.write_bytes(content)
     else:
         weights.unlink()
-    events = list(resume(run))
+    left = newest / "state.json"
+    kept = left.read_bytes()
+    events = []
+    for event in resume(run):
+        events.append(event)
+        if isinstance(event, Start):  # set aside, not removed, as long as nothing is better
+            assert (run.checkpoints / f".{newest.name}.damaged" / "state.json").read_bytes() == kept
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["00000009", "00000012"]
     (start,) = [event for event in events if isinstance(event, Start)]
     assert start.step == int(before.name)
     (alert,) = [event for event in events if isinstance(event, Alert) and event.kind == "checkpoint"]
@@ -207,6 +216,28 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_reported(
     assert_same_end(run, whole[1])
     assert [event.epoch for event in run.events([Epoch])] == [1, 2, 3]
     assert steps_told(run) == 12
+
+
+def test_where_every_checkpoint_is_damaged_a_run_begins_anew_and_says_so(
+    tiny: Tiny, new_run: Callable[..., tuple[Pipeline, Run]]
+) -> None:
+    pipeline = tiny("training.checkpoint_steps=3")
+    list(train(*(whole := new_run(pipeline, "whole"))))
+    _, run = new_run(pipeline, "parts")
+    list(train(pipeline, run, StopAfter(7)))
+    names = sorted(path.name for path in run.checkpoints.iterdir())
+    for name in names:
+        (run.checkpoints / name / "model.safetensors").unlink()
+    told = []
+    for event in resume(run):
+        if isinstance(event, Start):
+            assert event.step == 0
+            assert sorted(path.name for path in run.checkpoints.iterdir()) == [f".{n}.damaged" for n in names]
+        if isinstance(event, Alert) and event.kind == "checkpoint":
+            told.append(event.message)
+    assert [f"/{name}' is damaged: model.safetensors is missing; going on from the beginning" in message
+            for name, message in zip(reversed(names), told, strict=True)] == [True, True]  # fmt: skip
+    assert_same_end(run, whole[1])
 
 
 def test_an_alert_that_was_told_is_not_told_again(
@@ -258,6 +289,33 @@ def test_another_environment_is_told_not_passed_over_in_silence(
     assert alerts[0].message == f"not bit-exact: threads was {threads}, is {threads + 1}"
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("training.batch_size=8",), "training.batch_size was 16, is 8"),
+        (("optimizer.momentum=0.9",), "optimizer.momentum was 0.0, is 0.9"),
+        (
+            ("dataset.difficulty=0.25", "seed=4"),
+            "dataset.difficulty was {difficulty}, is 0.25; seed was {seed}, is 4",
+        ),
+        (("schedule.use=cosine",), "schedule.use was constant, is cosine"),
+        (("training.epochs=4",), ""),
+        (("training.workers=1", "training.checkpoint_steps=3"), ""),
+    ],
+)
+def test_a_pipeline_that_was_changed_in_the_meantime_is_told(
+    tiny: Tiny, new_run: Callable[..., tuple[Pipeline, Run]], settings: tuple[str, ...], told: str
+) -> None:
+    pipeline, run = new_run(tiny(), "r")
+    list(train(pipeline, run, StopAfter(6)))
+    changed = pipeline.override(settings)
+    (run.path / "pipeline.toml").write_text(changed.to_toml())
+    alerts = [e.message for e in resume(run) if isinstance(e, Alert) and e.kind == "environment"]
+    before = pipeline.complete()
+    words = told.format(difficulty=before["dataset"]["difficulty"], seed=before["seed"])
+    assert alerts == ([f"not bit-exact: {words}"] if told else [])
+
+
 def test_a_run_whose_component_is_no_longer_installed_is_refused(tmp_path: Path, tiny: Tiny) -> None:
     text = tiny().to_toml().replace('use = "fully-connected"', 'use = "zoo/net"')
     run = Run.create(tmp_path, "r", pipeline_toml=text)
@@ -284,7 +342,7 @@ TRAINING = """
 import sys
 from pathlib import Path
 import birdplane.training
-birdplane.training._SUMMARY_SECONDS = 0.0
+birdplane.training.trainer._SUMMARY_SECONDS = 0.0
 from birdplane.events import Checkpoint
 from birdplane.pipeline import Pipeline
 from birdplane.runs import Run
@@ -356,3 +414,26 @@ def test_a_run_killed_while_it_saves_goes_on_from_a_whole_checkpoint(
     start = next(event for event in events if isinstance(event, Start))
     assert start.step == saved.step
     assert [event for event in events if isinstance(event, Alert)] == []
+
+
+def test_another_version_of_a_package_that_brought_a_part_is_told(
+    tiny: Tiny, new_run: Callable[..., tuple[Pipeline, Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plugins(version: str) -> Catalog:
+        zoo = Loss(name="own", target=torch.nn.CrossEntropyLoss)
+        ours = [plugin for plugin in installed().found if plugin.is_builtin]
+        theirs = Plugin("zoo", "zoo_module", "birdplane-zoo", version, "ok", components=(zoo,))
+        return Catalog(lambda: Plugins((*ours, theirs), installed()._manager))
+
+    pipeline, run = new_run(tiny("loss.use=zoo/own", catalog=plugins("1.0")), "r")
+    (start,) = [e for e in train(pipeline, run, StopAfter(2)) if isinstance(e, Start)]
+    assert start.facts["origins"]["loss"] == {
+        "name": "zoo/own",
+        "plugin": "zoo",
+        "package": "birdplane-zoo",
+        "version": "1.0",
+    }
+    assert start.facts["origins"]["transforms.1"]["package"] == "birdplane"
+    monkeypatch.setattr("birdplane.pipeline.catalog", lambda: plugins("2.0"))
+    alerts = [event for event in resume(run) if isinstance(event, Alert)]
+    assert [alert.message for alert in alerts] == ["not bit-exact: birdplane-zoo was 1.0, is 2.0"]

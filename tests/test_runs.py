@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from birdplane import durable
+from birdplane import durable, processes
 from birdplane.errors import BirdplaneError, UsageError
 from birdplane.events import Alert, Checkpoint, End, Epoch, Event, Heartbeat, Progress, Start
 from birdplane.runs import Listing, Run, RunLocked, list_runs, runs_folder
@@ -238,6 +238,7 @@ say("free"); heard()
 """
 
 
+@pytest.mark.alone
 def test_a_second_starter_is_refused_at_once_and_told_who_trains(children: Children, run: Run) -> None:
     child = children(HOLD, run.path)
     assert line_of(child) == "held"
@@ -579,10 +580,25 @@ def test_a_paused_run_is_told_from_a_running_one(run: Run) -> None:
         assert run.status().state == "running"
 
 
-def test_a_run_taken_up_again_runs_before_it_has_told_so(run: Run) -> None:
+def test_a_run_is_preparing_until_it_starts_and_says_with_what(run: Run) -> None:
+    with run.lock():
+        assert (run.status().state, run.status().live) == ("preparing", True)
+        run.append(
+            Heartbeat(time=1.0, epoch=1, step=0, state="preparing", what="downloading x, 5 MB of 9 MB")
+        )
+        assert run.status().state == "preparing"
+        assert run.status().reason == "downloading x, 5 MB of 9 MB"
+        assert [(line.state, line.reason) for line in list_runs(run.path.parent)] == [
+            ("preparing", "downloading x, 5 MB of 9 MB")
+        ]
+        run.append(start())
+        assert run.status().state == "running"
+
+
+def test_a_run_taken_up_again_prepares_before_it_has_told_so(run: Run) -> None:
     write(run, start(), end("stopped"))
     with run.lock():
-        assert run.status().state == "running"
+        assert run.status().state == "preparing"
         run.append(end("done", at=time.time()))
         assert run.status().state == "done"
 
@@ -630,6 +646,7 @@ def test_a_copy_of_a_running_run_is_not_running(run: Run, tmp_path: Path) -> Non
 
 def test_a_run_moved_while_it_runs_still_runs(run: Run, tmp_path: Path) -> None:
     with run.lock():
+        run.append(start())
         run.path.rename(tmp_path / "moved")
         assert Run(tmp_path / "moved").status().state == "running"
 
@@ -663,7 +680,7 @@ def test_a_broken_process_file_is_no_holder(run: Run, content: str) -> None:
     assert run.status().state in ("crashed", "running", "unknown")
 
 
-@pytest.mark.parametrize("started", [durable.process_started, durable._process_started_elsewhere])
+@pytest.mark.parametrize("started", [processes.process_started, processes._process_started_elsewhere])
 def test_a_process_has_a_beginning_for_as_long_as_it_lives(
     children: Children, started: Callable[[int], str | None]
 ) -> None:
@@ -720,7 +737,7 @@ def test_a_summary_has_the_last_of_each(run: Run) -> None:
     summary = run.summary()
 
     assert (summary.start, summary.epoch, summary.progress) == (start(), epoch(2, 0.5), progress(15))
-    assert (summary.ended, summary.last, summary.best_accuracy) == (end(), end(), 0.75)
+    assert (summary.last, summary.best_accuracy) == (end(), 0.75)
 
 
 def test_a_summary_leaves_out_what_is_void(run: Run) -> None:
@@ -796,7 +813,7 @@ def test_a_list_that_is_shown_again_reads_only_what_changed(
     listing = Listing(tmp_path)
     before = listing.poll()
     with monkeypatch.context() as patch:
-        patch.setattr("birdplane.runs.summarise", lambda path: pytest.fail(f"read {path}"))
+        patch.setattr("birdplane.runs.listing.summarise", lambda path: pytest.fail(f"read {path}"))
         assert listing.poll() == before
     write(run, start(10), epoch(2), end())
     assert listing.poll()[0].epoch == 2

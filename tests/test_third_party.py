@@ -208,8 +208,8 @@ def test_an_installed_plugin_brings_its_parts_and_is_told_of_events(
         [*map(str, command)], env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if line.startswith("told")] == ["told 1 r", "told 2 r"]
-    assert "! the plugin 'zoo' failed on an event: ValueError: full" in done.stdout
+    assert [line for line in done.stderr.splitlines() if line.startswith("told")] == ["told 1 r", "told 2 r"]
+    assert "! the plugin 'zoo' of birdplane-zoo 1.2 failed on an event: ValueError: full" in done.stdout
     assert Run(tmp_path / "runs" / "r").status().state == "done"
     written = (tmp_path / "runs" / "r" / "pipeline.toml").read_text()
     assert 'use = "zoo/stripes"' in written

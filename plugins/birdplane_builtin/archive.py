@@ -17,9 +17,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from birdplane.errors import BirdplaneError
+from birdplane.errors import BirdplaneError, message_of
 
-_MOST_TAR_MEMBERS = 100_000
+_MOST_TAR_MEMBERS = 10_000
+#: ImageNet has 1.4 million.
+_MOST_ZIP_MEMBERS = 2_000_000
 _DRIVE = re.compile(r"[A-Za-z]:")
 _BROKEN = (
     tarfile.TarError,
@@ -109,7 +111,7 @@ class ZipFolder:
             with archive.open(info) as file:
                 content = file.read(limit + 1)
         except (*_BROKEN, RuntimeError) as error:
-            raise MemberError(self.path, name, f"is damaged: {_one_line(error)}") from error
+            raise MemberError(self.path, name, f"is damaged: {message_of(error)}") from error
         if len(content) != info.file_size:
             raise MemberError(self.path, name, "is damaged: it ends early")
         return content
@@ -126,6 +128,8 @@ class ZipFolder:
         except _BROKEN as error:
             raise _damaged(self.path, error) from error
         self._owner = os.getpid()
+        if len(self._zip.filelist) > _MOST_ZIP_MEMBERS:
+            raise BirdplaneError(f"{self.path}: the archive has more than {_MOST_ZIP_MEMBERS:,} members")
         for info in self._zip.infolist():
             self._admit(info)
 
@@ -262,8 +266,4 @@ def _too_large(path: Path, name: str | None, limit: int) -> BirdplaneError:
 
 
 def _damaged(path: Path, error: Exception) -> BirdplaneError:
-    return BirdplaneError(f"{path}: the archive is cut short or damaged: {_one_line(error)}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return BirdplaneError(f"{path}: the archive is cut short or damaged: {message_of(error)}")

@@ -8,9 +8,11 @@ by the archive's checksum, so that the next start maps them instead of unpacking
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -50,6 +52,8 @@ _RECORD = 1 + 3 * 32 * 32
 #: The official archive unpacks to 184,380,088 bytes.
 _UNPACKED_LIMIT = 256 << 20
 _FORMAT = 1
+#: A folder with more is none of CIFAR-10's, and is not worth counting.
+_MOST_FILES = 1000
 
 Split = Literal["train", "test"]
 Classes = Annotated[list[str] | None, Doc("The classes to keep, labelled 0, 1, ... in this order.")]
@@ -106,6 +110,10 @@ class Cifar10:
         stored = _load(split, source, digest, named=sha256 is not None)
         _check_known(wanted, stored.classes)
         self.classes: tuple[str, ...] = tuple(wanted) or stored.classes
+        #: The archive, or the unpacked folder, that the pictures are from.
+        self.place: Path = _checked_place(source) or _archive_in(_cache(digest))
+        #: The label that each class has there.
+        self.numbers: list[int] = [stored.classes.index(name) for name in self.classes]
         self._stored = stored
         self._rows, self._labels = _chosen(stored, self.classes, required=wanted, split=split)
 
@@ -140,7 +148,8 @@ class Cifar10:
         """
         place = local_path(source) if source else None
         if place is not None:
-            return Availability(place.exists(), place, _bytes_in(place))
+            found = os.path.exists(place)  # noqa: PTH110
+            return Availability(found, place, _bytes_in(place) if found else None)
         digest = _checked_digest(sha256)
         folder = _cache(digest)
         if _Entry(folder).contents() or _archive_in(folder).is_file():
@@ -190,10 +199,13 @@ class _Entry:
         """Return the entry's record: `classes`, and the SHA-256 of `files` by name; None if there is none."""
         try:
             record = json.loads((self.folder / "entry.json").read_text(encoding="utf-8"))
-            whole = record["format"] == _FORMAT and all(
-                (self.folder / name).is_file() for name in record["files"]
+            texts = [*record["classes"], *record["files"].values()]
+            whole = (
+                record["format"] == _FORMAT
+                and all(isinstance(text, str) for text in texts)
+                and all((self.folder / name).is_file() for name in record["files"])
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
         return record if whole else None
 
@@ -208,7 +220,13 @@ class _Entry:
         ):
             return None
         images, labels = (self.folder / name for name in names)
-        return _Stored(tuple(record["classes"]), _mapped(images), _mapped(labels), self.folder, images)
+        try:
+            found = _Stored(tuple(record["classes"]), _mapped(images), _mapped(labels), self.folder, images)
+        except (OSError, ValueError):  # arrays of objects, for which somebody has made the sum right
+            return None
+        # Nor is it one of ours with other arrays than those of pictures and their labels.
+        shape = (len(found.labels), 3, 32, 32)
+        return found if (found.images.shape, found.labels.ndim) == (shape, 1) else None
 
     def write(self, classes: tuple[str, ...], arrays: Mapping[str, NDArray[np.uint8]]) -> None:
         """Write the arrays, each under its name; the record of them comes last."""
@@ -363,6 +381,8 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
     import numpy as np
 
     array: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        raise ValueError(f"{path} is no array of bytes")
     return array
 
 
@@ -407,12 +427,15 @@ def _checked_place(source: str | None) -> Path | None:
         if not source.lower().startswith(("http://", "https://")):
             raise UsageError(f"dataset.source is {source!r}; it is an http, https or file address, or a path")
         return None
-    if not place.exists():
-        beside = [other.name for other in place.parent.iterdir()] if place.parent.is_dir() else []
-        raise UsageError(
-            f"dataset.source: there is no file or folder {str(place)!r}{nearest(place.name, beside)}"
-        )
-    return place.resolve()
+    # `os.path`, as `Path` raises for a name that is too long.
+    if os.path.isfile(place) or os.path.isdir(place):  # noqa: PTH112, PTH113
+        return place.resolve()
+    if os.path.exists(place):  # noqa: PTH110
+        raise UsageError(f"dataset.source: {str(place)!r} is neither a file nor a folder")
+    beside = [other.name for other in place.parent.iterdir()] if os.path.isdir(place.parent) else []  # noqa: PTH112
+    raise UsageError(
+        f"dataset.source: there is no file or folder {str(place)!r}{nearest(place.name, beside)}"
+    )
 
 
 def _wrong_archive(place: Path, digest: str, named: bool) -> BirdplaneError:
@@ -434,10 +457,10 @@ def _archive_in(folder: Path) -> Path:
 
 
 def _bytes_in(place: Path) -> int | None:
-    if not place.exists():
-        return None
-    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files)
+    if os.path.isfile(place):  # noqa: PTH113
+        return place.stat().st_size
+    files = [path for path in islice(place.rglob("*"), _MOST_FILES) if path.is_file()]
+    return sum(path.stat().st_size for path in files) if 0 < len(files) < _MOST_FILES else None
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def local_path(source: str) -> Path | None:
     """Return the path that `source`, a path or a `file://` URL, names; None for any other URL."""
     scheme, separator, rest = source.partition("://")
     if not separator:
-        return Path(source).expanduser()
+        return Path(os.path.expanduser(source))  # noqa: PTH111 - never raises
     if scheme.lower() != "file":
         return None
     from urllib.request import url2pathname
@@ -452,7 +452,7 @@ def _notes(path: Path) -> dict[str, Any]:
     """Return the JSON object in the file; an empty one if it is not there or damaged."""
     try:
         notes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return notes if isinstance(notes, dict) else {}
 

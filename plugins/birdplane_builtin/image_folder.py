@@ -96,12 +96,14 @@ class ImageFolder:
             raise UsageError(f"dataset.size is {size}; it is at least 1")
         if not 0 < test_fraction < 1:
             raise UsageError(f"dataset.test_fraction is {test_fraction}; it is above 0 and below 1")
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))  # noqa: PTH111 - never raises
         self.size = size
         self._folder = _open(self.path)
         tree = _tree(self._folder, self.path)
         self.classes: tuple[str, ...] = _classes(tree, classes, self.path)
         self.ignored: tuple[str, ...] = tree.ignored
+        #: The folders of the two parts, with a `/` at their end; None where each class is divided.
+        self.folders = None if tree.test is None else {"train": tree.train[0], "test": tree.test[0]}
         chosen = _chosen(tree, self.classes, split, test_fraction, seed, self.path)
         self._use(chosen)
         self.skipped: list[tuple[str, str]] = []
@@ -326,13 +328,16 @@ class _Tree:
 
 
 def _open(path: Path) -> _Files:
-    if path.is_dir():
+    # `os.path`, as `Path` raises for a name that is too long.
+    if os.path.isdir(path):  # noqa: PTH112
         return _DiskFiles(path)
-    if path.is_file() and (path.suffix.lower() == ".zip" or is_zip(path)):
+    if os.path.isfile(path) and (  # noqa: PTH113
+        path.suffix.lower() == ".zip" or is_zip(path)
+    ):
         return _ZipFiles(path)
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110
         raise UsageError(f"dataset.path: {str(path)!r} is neither a folder nor a zip")
-    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    beside = [other.name for other in path.parent.iterdir()] if os.path.isdir(path.parent) else []  # noqa: PTH112
     raise UsageError(f"dataset.path: there is no folder or zip {str(path)!r}{nearest(path.name, beside)}")
 
 

@@ -49,8 +49,8 @@ class Sketches:
         self,
         *,
         split: Literal["train", "test"],
-        train: Annotated[int, Ge(1), Doc("Number of training pictures.")] = 4000,
-        test: Annotated[int, Ge(1), Doc("Number of test pictures.")] = 1000,
+        train: Annotated[int, Ge(1), Le(10_000_000), Doc("Number of training pictures.")] = 4000,
+        test: Annotated[int, Ge(1), Le(10_000_000), Doc("Number of test pictures.")] = 1000,
         size: Annotated[int, Ge(8), Le(512), Doc("Height and width of a picture, in pixels.")] = 32,
         difficulty: Annotated[
             float,

@@ -17,6 +17,7 @@ from birdplane import BirdplaneError, UsageError
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
     from torch import Tensor
 
 Fill = Literal["zero", "edge", "reflect", "wrap"]
@@ -35,13 +36,18 @@ class ToTensor:
     (torchvision's newer `v2.ToDtype(float32, scale=True)` multiplies by 1/255 where this divides by 255, and
     differs from both in the last bit of some values.)
 
+    A batch (N, C, H, W) or one picture of it (C, H, W) keeps its shape; a PIL picture, height x width x channel,
+    becomes (C, H, W).
+
     Raises:
         UsageError: the pictures are not uint8.
     """
 
-    def __call__(self, images_NCHW: Tensor) -> Tensor:
+    def __call__(self, images_NCHW: Tensor | Image) -> Tensor:
         import torch
 
+        if not isinstance(images_NCHW, torch.Tensor):
+            images_NCHW = _channels_first(images_NCHW)
         if images_NCHW.dtype != torch.uint8:
             raise UsageError(
                 f"to-tensor makes floats of uint8 (0 to 255), and the pictures are {_name(images_NCHW.dtype)}"
@@ -50,6 +56,15 @@ class ToTensor:
         # A divisor on the device: CUDA turns a division by a Python number into a product with its
         # reciprocal, which is not the same in the last bit.
         return images_NCHW.to(torch.float32).div_(torch.full((), 255.0, device=images_NCHW.device))
+
+
+def _channels_first(picture: Image) -> Tensor:
+    """Return a PIL picture as uint8 (C, H, W); one without colours has one channel."""
+    import numpy as np
+    import torch
+
+    pixels = torch.from_numpy(np.array(picture))
+    return (pixels if pixels.ndim == 3 else pixels[:, :, None]).permute(2, 0, 1).contiguous()
 
 
 class Normalize:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from birdplane.components import Dataset, Loss, Model, Optimizer, Output, Recipe, Schedule, Transform
+    from birdplane.components import (
+        Dataset,
+        Family,
+        Loss,
+        Model,
+        Optimizer,
+        Output,
+        Recipe,
+        Schedule,
+        Transform,
+    )
     from birdplane.errors import BirdplaneError, UsageError
     from birdplane.hookspecs import hookimpl
     from birdplane.pipeline import Pipeline
@@ -16,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BirdplaneError",
     "Dataset",
+    "Family",
     "Loss",
     "Model",
     "Optimizer",
@@ -40,6 +51,7 @@ __all__ = [
 _HOMES = {
     "birdplane.components": (
         "Dataset",
+        "Family",
         "Loss",
         "Model",
         "Optimizer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from birdplane.components import Transform
 from birdplane.data import MIB, Batches, Chain, Layout, Pictures, Splits, Step, split
-from birdplane.errors import BirdplaneError, UsageError
+from birdplane.errors import BirdplaneError, UsageError, described, message_of
 from birdplane.pipeline import Choice, Pipeline
 
 _LAYERS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -59,17 +60,31 @@ def bfloat16_pays(device: torch.device) -> bool:
     """Tell whether the device is about as quick or quicker in bfloat16: CPUs without it are up to 40 times slower."""
     if device.type != "cpu":
         return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    return _seconds_of_product(torch.bfloat16) < 1.5 * _seconds_of_product(torch.float32)
+    narrow, wide = _seconds_of_products()
+    return narrow < 1.5 * wide
 
 
-def _seconds_of_product(dtype: torch.dtype) -> float:
-    left, right = torch.ones(128, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-    seconds = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        left @ right
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
+def _seconds_of_products() -> tuple[float, float]:
+    """Return how long a product of matrices takes in bfloat16 and in float32, at best, on one processor.
+
+    On one, and in turns: threads that wait for each other on a busy machine take a hundred times as long.
+    """
+    pairs = [
+        (torch.ones(128, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype))
+        for dtype in (torch.bfloat16, torch.float32)
+    ]
+    best = [math.inf, math.inf]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(8):
+            for which, (left, right) in enumerate(pairs):
+                begin = time.perf_counter()
+                left @ right
+                best[which] = min(best[which], time.perf_counter() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    return best[0], best[1]
 
 
 def build_splits(pipeline: Pipeline) -> Splits:
@@ -108,9 +123,7 @@ def created(pipeline: Pipeline, kind: str, choice: Choice, key: str, **host: Any
         raise type(error)(f"{pipeline.source}: {key}: {error}") from error
     except Exception as error:
         where = f"{pipeline.source}: {key}: {kind} {choice.use!r} of {registry.lookup(choice.use).provenance}"
-        raise BirdplaneError(
-            f"{where} fails: {type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
+        raise BirdplaneError(f"{where} fails: {described(error)}") from error
 
 
 class Assembly:
@@ -265,7 +278,7 @@ class Assembly:
         except BirdplaneError as error:
             raise type(error)(f"{self.pipeline.source}: model: {error}") from error
         except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-            raise BirdplaneError(f"{takes} and fails: {' '.join(str(error).split())}") from error
+            raise BirdplaneError(f"{takes} and fails: {message_of(error)}") from error
         finally:
             self.model.train(was_training)
         expected = (len(images), len(self.classes))
@@ -286,8 +299,7 @@ class Assembly:
             value = self.loss(outputs, labels)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise BirdplaneError(
-                f"{self.pipeline.source}: loss: fails on outputs {tuple(outputs.shape)}: "
-                f"{' '.join(str(error).split())}"
+                f"{self.pipeline.source}: loss: fails on outputs {tuple(outputs.shape)}: {message_of(error)}"
             ) from error
         if not isinstance(value, Tensor) or value.ndim != 0:
             came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -322,6 +334,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "device": str(device),
         "device_name": name,
+        # Wider vectors add up in another order.
+        "instructions": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "cpus": os.cpu_count(),
     }

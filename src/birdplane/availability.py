@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from birdplane.errors import BirdplaneError
 from birdplane.pipeline import Pipeline
@@ -18,8 +20,9 @@ class Missing:
     size: int | None
 
     def __str__(self) -> str:
-        fetch = f"; training downloads {self.size / 1e6:.0f} MB" if self.size else ""
-        return f"the pictures are not at hand: expected in {str(self.place)!r}{fetch}"
+        if self.size:
+            return f"training downloads {self.size / 1e6:.0f} MB to {self.place}"
+        return f"the pictures are not at hand: expected in {str(self.place)!r}"
 
 
 def missing(pipeline: Pipeline) -> Missing | None:
@@ -33,13 +36,23 @@ def missing(pipeline: Pipeline) -> Missing | None:
     """
     choice = pipeline.choice("dataset")
     registry = pipeline.catalog["dataset"]
-    tell = getattr(registry.get(choice.use).resolve(), "availability", None)
-    if tell is None:
-        return None
+    target = registry.target(choice.use)
     values = registry.signature(choice.use).validate(choice.parameters)
-    taken = inspect.signature(tell).parameters
     try:
-        told = tell(**{name: value for name, value in values.items() if name in taken})
+        return lacking(target, values)
     except BirdplaneError as error:
         raise type(error)(f"{pipeline.source}: dataset: {error}") from error
+
+
+def lacking(target: Callable[..., Any], parameters: Mapping[str, Any]) -> Missing | None:
+    """Return what a dataset of these parameters lacks, defaults included; None where it cannot tell.
+
+    Raises:
+        BirdplaneError: the dataset knows that what was asked for cannot be.
+    """
+    tell = getattr(target, "availability", None)
+    if tell is None:
+        return None
+    taken = inspect.signature(tell).parameters
+    told = tell(**{name: value for name, value in parameters.items() if name in taken})
     return None if told.ready else Missing(Path(told.place), told.size)

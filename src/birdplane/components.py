@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import ModuleType
 from typing import Any, ClassVar
 
-from birdplane.errors import BirdplaneError
+from birdplane.errors import BirdplaneError, described, nearest
+from birdplane.kinds import KIND_NAMES
 
+#: More names than a family may have: an iterator without end must not hold up a list.
+MOST_MEMBERS = 100_000
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*")
 
 
@@ -20,6 +27,11 @@ class Output(StrEnum):
     LOGITS = "logits"
     LOG_PROBABILITIES = "log-probabilities"
     PROBABILITIES = "probabilities"
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        names = [output.value for output in cls]
+        raise ValueError(f"{value!r} is none of {', '.join(names)}{nearest(str(value), names)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +44,11 @@ class Component:
             the target gives the component's parameters: names, types, defaults, and help and bounds through
             `Annotated`.
         summary: one line for lists.
+        plain: from the target's arguments to its source in plain PyTorch, a `Plain`, for `birdplane eject`: a
+            callable, or `"package.module:attribute"`. Without it, the ejected script imports the target.
 
     Raises:
-        ValueError: the name or the target is not of that form.
+        ValueError: the name, the target or `plain` is not of that form.
     """
 
     kind: ClassVar[str]
@@ -44,6 +58,7 @@ class Component:
     name: str
     target: Callable[..., Any] | str
     summary: str = ""
+    plain: Callable[..., Any] | str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
@@ -58,6 +73,31 @@ class Component:
             raise ValueError(
                 f"the target of {self.name!r} is neither callable nor 'package.module:attribute'"
             )
+        plain = self.plain.partition(":") if isinstance(self.plain, str) else ()
+        if self.plain is not None and not (all(plain) if plain else callable(self.plain)):
+            raise ValueError(
+                f"plain of {self.name!r} is {self.plain!r:.60}, neither callable nor 'package.module:attribute'"
+            )
+
+    def in_plain(self) -> Callable[..., Any] | None:
+        """Return what writes the component in plain PyTorch, importing its module if need be; None without such.
+
+        Raises:
+            BirdplaneError: it cannot be loaded.
+        """
+        if not isinstance(self.plain, str):
+            return self.plain
+        try:
+            return _imported(self.plain)  # type: ignore[no-any-return]
+        except (Exception, SystemExit) as error:
+            raise BirdplaneError(
+                f"{self.kind} {self.name!r}: cannot load {self.plain!r}: {type(error).__name__}: {error}"
+            ) from error
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether `resolve` imports nothing."""
+        return not isinstance(self.target, str) or self.target.partition(":")[0] in sys.modules
 
     def resolve(self) -> Callable[..., Any]:
         """Return the target, importing its module if need be.
@@ -67,18 +107,31 @@ class Component:
         """
         if not isinstance(self.target, str):
             return self.target
-        module, _, attribute = self.target.partition(":")
         try:
-            found: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        except Exception as error:
+            found = _imported(self.target)
+        except (Exception, SystemExit) as error:
             raise BirdplaneError(
-                f"{self.kind} {self.name!r}: cannot load {self.target!r}: {type(error).__name__}: {error}"
+                f"{self.kind} {self.name!r}: cannot load {self.target!r}: {described(error)}{_spelling(error)}"
             ) from error
         if not callable(found):
             raise BirdplaneError(f"{self.kind} {self.name!r}: {self.target!r} is not callable")
         return found  # type: ignore[no-any-return]
+
+
+def _imported(path: str) -> Any:
+    """Return what `"package.module:attribute"` names."""
+    module, _, attribute = path.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _spelling(error: BaseException) -> str:
+    """Return the nearest name that a module has, where it lacks the one that was asked for, as a clause."""
+    if not (isinstance(error, AttributeError) and isinstance(error.obj, ModuleType)):
+        return ""
+    return nearest(error.name or "", (name for name in vars(error.obj) if not name.startswith("_")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +255,88 @@ class Recipe(Component):
 
 
 #: Every kind of component, in the order in which lists show them.
-KINDS: dict[str, type[Component]] = {
-    kind.kind: kind for kind in (Dataset, Transform, Model, Loss, Optimizer, Schedule, Recipe)
-}
+KINDS: dict[str, type[Component]] = dict(
+    zip(KIND_NAMES, (Dataset, Transform, Model, Loss, Optimizer, Schedule, Recipe), strict=True)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Many components of one kind that are listed on demand, such as the models of a zoo.
+
+    The member `resnet18` of a plugin `timm` is listed as `timm/resnet18`. Neither function may import torch, as
+    lists and forms ask them.
+
+    Args:
+        kind: `"model"`, `"dataset"`, or another of `KINDS`.
+        names: returns the members' names, formed like those of components; asked once a process at most, when
+            a list or a bare name needs them. A callable, or `"package.module:attribute"`.
+        member: from one of these names to its record, of that kind and that name. A callable, or
+            `"package.module:attribute"`.
+
+    Raises:
+        ValueError: the kind is none, or a function is neither callable nor of that form.
+    """
+
+    kind: str
+    names: Callable[[], Iterable[str]] | str
+    member: Callable[[str], Component] | str
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"a family is of a kind among {', '.join(KINDS)}, not {self.kind!r}")
+        for what, function in (("names", self.names), ("member", self.member)):
+            parts = function.partition(":") if isinstance(function, str) else ()
+            if not (all(parts) if parts else callable(function)):
+                raise ValueError(
+                    f"the {what} of a family of {self.kind}s are neither callable nor "
+                    "'package.module:attribute'"
+                )
+
+    def listed(self) -> tuple[str, ...]:
+        """Return the names of all members.
+
+        Raises:
+            BirdplaneError: they cannot be listed, or one is no name.
+        """
+        try:
+            function = _imported(self.names) if isinstance(self.names, str) else self.names
+            found = function()
+            if isinstance(found, str):
+                raise TypeError(f"names returned a text, {found[:40]!r}")
+            names = tuple(itertools.islice(found, MOST_MEMBERS + 1))
+            if len(names) > MOST_MEMBERS:
+                raise ValueError(f"names returned more than {MOST_MEMBERS:,}")
+            for name in names:
+                if not isinstance(name, str) or not NAME.fullmatch(name):
+                    raise ValueError(f"the name {name!r} is not lower-case words joined by dashes")
+            if len(set(names)) < len(names):
+                twice = Counter(names).most_common(1)[0][0]
+                raise ValueError(f"names returned {twice!r} twice")
+        except (Exception, SystemExit) as error:
+            raise BirdplaneError(_reason(f"its {self.kind}s cannot be listed", error)) from error
+        return names
+
+    def record(self, name: str) -> Component:
+        """Return the record of a member.
+
+        Raises:
+            BirdplaneError: there is none, or it is not what the family is said to hold.
+        """
+        try:
+            function = _imported(self.member) if isinstance(self.member, str) else self.member
+            component = function(name)
+            if not isinstance(component, KINDS[self.kind]):
+                raise TypeError(f"member returned {component!r:.60}")
+            if component.name != name:
+                raise ValueError(f"member returned the record of {component.name!r}")
+        except (Exception, SystemExit) as error:
+            raise BirdplaneError(_reason(f"its {self.kind} {name!r} cannot be described", error)) from error
+        return component
+
+
+def _reason(what: str, error: BaseException) -> str:
+    return f"{what}: {described(error)}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import re
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ _VARIABLES = (
     "BIRDPLANE_RUNS",
     "BIRDPLANE_CACHE",
     "BIRDPLANE_DISABLE_PLUGINS",
+    "BIRDPLANE_PLUGIN_SECONDS",
     "OMP_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
 )
@@ -198,11 +198,9 @@ def _finished(process: subprocess.Popen[str]) -> Probed:
         process.communicate()
         return Probed(None, f"it is not imported after {_SECONDS} s")
     if process.returncode < 0:
-        try:
-            name = signal.Signals(-process.returncode).name
-        except ValueError:
-            name = f"signal {-process.returncode}"
-        return Probed(None, f"importing it ends the process with {name}")
+        from birdplane.processes import signal_name
+
+        return Probed(None, f"importing it ends the process with {signal_name(-process.returncode)}")
     try:
         return Probed(json.loads(output.splitlines()[-1]))
     except (ValueError, IndexError):
@@ -287,10 +285,15 @@ def _index(findings: Findings) -> str:
 
 
 def _look_at_folders(findings: Findings) -> None:
+    from birdplane.errors import BirdplaneError
     from birdplane.runs import list_runs, runs_folder
 
     runs = runs_folder()
-    findings.runs = {"folder": str(runs), "exists": runs.is_dir(), "count": len(list_runs(runs))}
+    try:
+        count = len(list_runs(runs))
+    except BirdplaneError:  # that it cannot be used is told next
+        count = 0
+    findings.runs = {"folder": str(runs), "exists": runs.is_dir(), "count": count}
     _check_writable(findings, runs, "BIRDPLANE_RUNS")
     from birdplane.cache import cache_folder
 
@@ -328,6 +331,7 @@ def _look_at_plugins(findings: Findings) -> None:
 
     for plugin in installed().found:
         record = {key: getattr(plugin, key) for key in ("name", "version", "package", "status", "reason")}
+        record["reason"] = record["reason"] or "; ".join(plugin.notes)
         findings.plugins.append(record)
     for plugin in installed().trouble():
         mend = f"python -m pip install --upgrade {plugin.package}" if plugin.package else ""

@@ -1,4 +1,4 @@
-"""What differs between systems: flushing to the disk, replacing in one step, telling processes apart.
+"""Files and folders, in what differs between systems: flushing to the disk, replacing in one step.
 
 Everything that must survive a kill or a power cut is written through this module. Where a system has no
 counterpart, the function says so and does what is nearest. Imports nothing heavy.
@@ -10,22 +10,22 @@ import contextlib
 import errno
 import os
 import shutil
-import socket
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from birdplane.errors import BirdplaneError
 
 _ADVICE = {
-    errno.ENOSPC: "the disk is full; make room and try again",
-    getattr(errno, "EDQUOT", -1): "your disk quota is used up; make room and try again",
+    errno.ENOSPC: "the disk is full; make room",
+    getattr(errno, "EDQUOT", -1): "your disk quota is used up; make room",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied; check who owns the folder and its mode",
     errno.EPERM: "permission denied; check who owns the folder and its mode",
     errno.EIO: "the disk reports an input/output error",
+    errno.EFBIG: "a file may not be that large here (ulimit -f, or the file system's limit)",
 }
+
 
 #: Windows refuses to replace a file for as long as somebody reads it.
 _WINDOWS_PATIENCE_SECONDS = 2.0
@@ -55,14 +55,34 @@ def sync_file(descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk. Windows has no such call: NTFS keeps a journal."""
+    """Wait until the names in `folder` are on the disk, where the file system can be asked for that.
+
+    Windows has no such call, as NTFS keeps a journal, and some shared or mounted file systems refuse it for folders.
+    """
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing, and flush the folders that hold them.
+
+    Raises:
+        OSError: it could not be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        # Whoever may write into a folder may not be allowed to list it, and so not to flush it either.
+        with contextlib.suppress(PermissionError):
+            sync_folder(path.parent)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -156,65 +176,3 @@ def rename_folder(source: Path, target: Path) -> None:
 def remove_folder(folder: Path) -> None:
     """Remove a folder and what is in it, as far as that goes; what is left is for the next time."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-# --- processes --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where process numbers mean the same: the host, its boot, and the namespace of process numbers.
-
-    `boot` and `namespace` are empty where the system does not tell (macOS, Windows).
-    """
-
-    host: str
-    boot: str = ""
-    namespace: str = ""
-
-
-def this_machine() -> Machine:
-    """Return the machine that this process runs on."""
-    boot = namespace = ""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        with contextlib.suppress(OSError):
-            namespace = str(Path("/proc/self/ns/pid").readlink())
-    return Machine(socket.gethostname(), boot, namespace)
-
-
-def process_started(pid: int) -> str | None:
-    """Return a word for when the process `pid` began, or None if there is no such live process.
-
-    A number that was given to a later process gets another word. On Linux it counts from the boot, so that
-    setting the clock changes nothing. A process that is dead but not yet collected by its parent is not live.
-    """
-    if pid <= 0:
-        return None
-    if sys.platform == "linux":
-        return _process_started_linux(pid)
-    else:
-        return _process_started_elsewhere(pid)
-
-
-def _process_started_elsewhere(pid: int) -> str | None:
-    import psutil  # type: ignore[import-untyped, unused-ignore]
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
-    except psutil.AccessDenied:
-        return "hidden"
-    except psutil.Error:
-        return None
-
-
-def _process_started_linux(pid: int) -> str | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    # The second field is the program's name, which may hold spaces and brackets.
-    words = stat.rpartition(b")")[2].split()
-    return None if words[0] in (b"Z", b"X", b"x") else words[19].decode()

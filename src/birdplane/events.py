@@ -28,7 +28,8 @@ class Start(Event):
     """Training begins, or goes on after a stop: `epoch` and `step` say where.
 
     `facts` holds what is known only now: device, precision, versions, sizes of the splits, classes, parameter
-    count. `fitted` holds what transforms measured, by position in the chain.
+    count, and `origins`, the package and version that brought each part. `fitted` holds what transforms measured,
+    by position in the chain.
     """
 
     event: ClassVar[str] = "start"
@@ -44,7 +45,8 @@ class Progress(Event):
     """A summary of the training losses of the `count` steps since the last one.
 
     `accuracy` is the share of right answers over those steps. `samples_per_second` and `wait` (the share of
-    the time spent waiting for data, 0 to 1) are over the same steps.
+    the time spent waiting for data, 0 to 1) are over the same steps. The memory, of late, is in bytes: of the
+    process, and on a GPU what its tensors take and what it keeps for them; null where that is not known.
     """
 
     event: ClassVar[str] = "progress"
@@ -58,6 +60,9 @@ class Progress(Event):
     learning_rate: float
     samples_per_second: float
     wait: float
+    memory: int | None = None
+    gpu_allocated: int | None = None
+    gpu_reserved: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,12 +110,17 @@ class Alert(Event):
 class Heartbeat(Event):
     """The process is alive although there is nothing else to tell: `state` is `paused`, or says what goes on.
 
-    To be told when it begins and every 10 seconds or so: from another host nothing else is to be seen.
+    To be told when it begins and every 10 seconds or so: from another host nothing else is to be seen. Before the
+    first step `state` is `preparing`, and `what` a phrase for what is prepared. The memory is as in `Progress`.
     """
 
     event: ClassVar[str] = "heartbeat"
 
     state: str
+    what: str = ""
+    memory: int | None = None
+    gpu_allocated: int | None = None
+    gpu_reserved: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +140,7 @@ KINDS: dict[str, type[Event]] = {
 #: What a field of each type may be in a line; a float may also be one of `_NOT_FINITE`.
 _ACCEPTED: dict[str, tuple[type, ...]] = {
     "int": (int,),
+    "int | None": (int, type(None)),
     "float": (float, int),
     "float | None": (float, int, type(None)),
     "str": (str,),
@@ -141,10 +152,13 @@ _FIELDS = {name: [(f.name, _ACCEPTED[str(f.type)]) for f in fields(kind)] for na
 _NOT_FINITE = ("nan", "inf", "-inf")
 
 
-def to_json(event: Event) -> str:
-    """Return the event as a line of JSON, without a newline. What is not finite becomes a string: `"nan"`."""
+def to_json(event: Event, *, ascii_only: bool = False) -> str:
+    """Return the event as a line of JSON, without a newline. What is not finite becomes a string: `"nan"`.
+
+    `ascii_only` escapes everything else, for a terminal.
+    """
     record = {"event": event.event, **{name: getattr(event, name) for name, _ in _FIELDS[event.event]}}
-    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(record), ensure_ascii=ascii_only, allow_nan=False)
 
 
 def from_json(line: str) -> Event | None:

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 from birdplane import reporting
 from birdplane.answers import QUESTIONS
 from birdplane.answers.desk import Desk, PicturesMissing
-from birdplane.errors import BirdplaneError, UsageError, nearest
+from birdplane.errors import BirdplaneError, UsageError, described, message_of, nearest
 
 #: Niceness: training, at 0, keeps its speed while pictures are looked at.
 _NICENESS = 10
@@ -106,10 +106,10 @@ class Helper:
             reply = {"answer": {"missing": {"place": str(error.lack.place), "size": error.lack.size}}}
         except BirdplaneError as error:
             kind = "usage" if isinstance(error, UsageError) else "failed"
-            reply = {"error": _one_line(error), "kind": kind}
+            reply = {"error": message_of(error), "kind": kind}
         except BaseException as error:  # a component may even raise SystemExit
             traceback.print_exc()
-            reply = {"error": f"{type(error).__name__}: {_one_line(error)}", "kind": "internal"}
+            reply = {"error": described(error), "kind": "internal"}
         self._board.done(number)
         self._send({"id": number, **reply})
 
@@ -132,10 +132,6 @@ class Helper:
                 self._send({"id": number, "progress": progress})
 
         return report
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _take_streams() -> tuple[BinaryIO, BinaryIO]:

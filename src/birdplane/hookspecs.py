@@ -41,7 +41,8 @@ def birdplane_event(run: Run | None, event: Event) -> None:
     """Be told of an event of a training run, after it was written to the run's folder.
 
     `run` is the run's folder, or None where training writes none. An exception ends neither the training nor the
-    other plugins; it becomes an alert that names the plugin.
+    other plugins; it becomes an alert that names the plugin. A plugin hears of all events in one thread of its own,
+    which is not the main one; what takes longer than a second goes on beside the training. Prints go to stderr.
 
         from birdplane import hookimpl
 

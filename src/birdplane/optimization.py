@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from birdplane import checkpoint
 from birdplane.assembly import Assembly, created
 from birdplane.data import mix
+from birdplane.distributed import Team, communicating
 from birdplane.errors import BirdplaneError
 
 
@@ -46,14 +48,23 @@ class Optimization:
     Args:
         assembly: with its model built.
         total_steps: of the whole run, for the schedule.
+        team: the processes that learn together.
+        sample: a small batch, for a team to try a step with.
 
     Raises:
         BirdplaneError: the model has nothing to learn.
     """
 
-    def __init__(self, assembly: Assembly, total_steps: int) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        total_steps: int,
+        team: Team | None = None,
+        sample: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         pipeline, settings = assembly.pipeline, assembly.pipeline.training
         self._assembly = assembly
+        self._team = team or Team()
         self._seed = pipeline.seed
         optimizer, schedule = pipeline.choice("optimizer"), pipeline.choice("schedule")
         groups = _groups(assembly.model, pipeline.source, settings.decay_norm_and_bias)
@@ -63,33 +74,85 @@ class Optimization:
         self._factor = created(pipeline, "schedule", schedule, "schedule", total_steps=total_steps)
         self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._guard = Guard(self.optimizer, assembly.device)
+        forward = torch.compile(assembly.model) if settings.compile else assembly.model
+        self._forward = self._team.wrapped(assembly.model, forward, functools.partial(self._try_step, sample))
         self._average = Average(assembly.model, settings.average) if settings.average else None
-        self._forward = torch.compile(assembly.model) if settings.compile else assembly.model
 
     @property
     def learning_rate(self) -> float:
         """That of the last step, of the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def step(self, images_NCHW: Tensor, labels_N: Tensor, position: Position) -> tuple[Tensor, Tensor]:
+    def _try_step(self, sample: tuple[Tensor, Tensor] | None, forward: Callable[..., Any]) -> bool:
+        """Take the gradient of a small batch and forget it; return whether every parameter had one."""
+        assert sample is not None
+        model = self._assembly.model
+        buffers = [buffer.clone() for buffer in model.buffers()]
+        model.train()
+        _seed_global(self._seed, self._assembly.device)
+        images_NCHW, labels_N = sample
+        self._assembly.loss(self._assembly.outputs(images_NCHW, forward), labels_N).backward()  # type: ignore[no-untyped-call]
+        whole = all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+        model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, before in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        return whole
+
+    def step(
+        self, images_NCHW: Tensor, labels_N: Tensor, position: Position, whole: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Learn from a batch; return its mean loss and its number of right answers, left on the device.
+
+        Of a batch of `whole` pictures a team's processes have a share each; they learn the same, and return what
+        is so of the whole batch.
 
         Raises:
             NotFinite: the loss is; where it stays on the device, `check` tells.
+            LostRank: another process of the team is gone.
         """
-        _seed_global(mix(self._seed, position.epoch, position.epoch_step), self._assembly.device)
+        team, count = self._team, len(labels_N)
+        whole = count if whole is None else whole
+        own = () if team.size == 1 else team.share  # dropout differs between shares
+        _seed_global(mix(self._seed, position.epoch, position.epoch_step, *own), self._assembly.device)
         factor = self._factor(position.step)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        outputs_NK = self._assembly.outputs(images_NCHW, self._forward)
-        loss = self._assembly.loss(outputs_NK, labels_N)
-        self._guard.look(loss, position)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if not count:  # all must take part: with blank pictures, which count for nothing
+            images_NCHW, labels_N = images_NCHW.new_zeros(2, *images_NCHW.shape[1:]), labels_N.new_zeros(2)
+        with communicating():
+            outputs_NK = self._assembly.outputs(images_NCHW, self._forward)
+            own_loss = self._assembly.loss(outputs_NK, labels_N)
+            right = (outputs_NK.detach().argmax(dim=1) == labels_N).sum()
+            loss, correct = team.totals(own_loss.detach(), right, count, whole)
+            self._guard.look(loss, position)
+            weight = team.weight(count, whole)
+            (own_loss if weight == 1 else own_loss * weight).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self._average is not None:
             self._average.update()
-        return loss.detach(), (outputs_NK.detach().argmax(dim=1) == labels_N).sum()
+        return loss, correct
+
+    def try_batch(self, images_NCHW: Tensor, labels_N: Tensor) -> None:
+        """Take a step that changes no weight, to see whether there is memory for it; raise what it raises.
+
+        The optimizer's state is another afterwards: this is for a training that is over.
+        """
+        model = self._assembly.model
+        buffers = [buffer.clone() for buffer in model.buffers()]
+        rates, self._rates = self._rates, [0.0] * len(self._rates)
+        average, self._average = self._average, None
+        model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            self.step(images_NCHW, labels_N, Position())
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            self._rates, self._average = rates, average
+            with torch.no_grad():
+                for buffer, before in zip(model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
 
     def check(self, losses: list[float], position: Position) -> None:
         """Raise `NotFinite` for the first of the latest losses, up to `position`, that was not finite."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -13,9 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from birdplane.errors import UsageError, nearest
+from birdplane.errors import UsageError, message_of, nearest
 
 REQUIRED: Any = inspect.Parameter.empty
+#: What begins the sentence on a parameter without a default that is not given.
+MISSING = "is required"
 _SIMPLE = (bool, int, float, str, Path)
 
 
@@ -59,6 +62,7 @@ class Signature:
 
     def __init__(self, target: Callable[..., Any], reserved: frozenset[str], owner: str) -> None:
         self.owner = owner
+        self._reserved = reserved
         try:
             found = inspect.signature(target).parameters
         except (TypeError, ValueError) as error:
@@ -66,7 +70,23 @@ class Signature:
         named = {name: p for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
         #: Which of the reserved arguments the target asks for.
         self.wants = reserved & named.keys()
+        for name in sorted(self.wants):
+            self._refuse_claim(target, named[name])
         self.parameters = self._read(target, {n: p for n, p in named.items() if n not in reserved})
+
+    def _refuse_claim(self, target: Callable[..., Any], parameter: inspect.Parameter) -> None:
+        """Refuse an argument that birdplane supplies, where it is described like a user's parameter."""
+        name = parameter.name
+        try:
+            annotation = _evaluated({name: parameter.annotation}, target)[name]
+        except Exception:  # of a type that exists for type checkers alone
+            return
+        told = _parameter(name, annotation, parameter.default)
+        if told.help or told.minimum or told.maximum:
+            raise UsageError(
+                f"{self.owner}: its parameter {name!r} has help or bounds as if a user set it, but birdplane "
+                "supplies that: leave them out, or give it another name"
+            )
 
     def _read(self, target: Callable[..., Any], named: dict[str, inspect.Parameter]) -> dict[str, Parameter]:
         for name, parameter in named.items():
@@ -106,7 +126,7 @@ class Signature:
         try:
             return create_model("Parameters", __config__=config, **fields)
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = message_of(error)
             raise UsageError(f"{self.owner}: no form can be made of its signature: {reason}") from error
 
     def problems(self, values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -135,16 +155,24 @@ class Signature:
             # number.
             made = self._model.model_validate_json(json.dumps(known, default=_to_json))
         except ValidationError as error:
-            return {}, unknown + _sentences(error.errors(include_url=False))
+            return {}, unknown + [
+                (key, text + self._meant(key) if text == MISSING else text)
+                for key, text in _sentences(error.errors(include_url=False))
+            ]
         except UsageError:
             raise
         except Exception as error:  # a constraint that does not suit its type
-            reason = " ".join(str(error).split())
+            reason = message_of(error)
             raise UsageError(f"{self.owner}: its parameters cannot be checked: {reason}") from error
         return {p.name: getattr(made, field) for field, p in self._fields()}, unknown
 
     def _fields(self) -> Iterable[tuple[str, Parameter]]:
         return ((f"parameter_{number}", p) for number, p in enumerate(self.parameters.values()))
+
+    def _meant(self, name: str) -> str:
+        """Return which argument that birdplane gives is spelled like one that is missing, as a clause."""
+        like = nearest(name, self._reserved - self.wants) if name in self.parameters else ""
+        return f"{like} (which birdplane gives)" if like else ""
 
     def _unknown(self, name: str) -> str:
         if not self.parameters:
@@ -156,6 +184,8 @@ class Signature:
 def _evaluated(annotations: dict[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
     """Evaluate only the given annotations: a target may use names, for what birdplane supplies or for what it
     returns, that exist for type checkers alone."""
+    while isinstance(target, functools.partial):
+        target = target.func
     function = inspect.unwrap(target.__init__ if inspect.isclass(target) else target)
     module = sys.modules.get(getattr(function, "__module__", "") or "")
     scope = getattr(function, "__globals__", None) or vars(module or types.ModuleType("none"))
@@ -280,7 +310,7 @@ def _key(location: tuple[int | str, ...]) -> str:
 def _sentence(alternatives: list[Any]) -> str:
     first = alternatives[0]
     if first["type"] == "missing":
-        return "is required"
+        return MISSING
     wanted = " or ".join(dict.fromkeys(_wanted(details) for details in alternatives)).replace("or be ", "or ")
     came = len(first["input"]) if first["type"] in _COUNTED else _shown(first["input"])
     return f"should {wanted}, not {came}{_spelling(alternatives)}"

@@ -5,13 +5,17 @@ The dataset of one's own pictures and predictions read through here, so that bot
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from birdplane.errors import message_of
+
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 #: Not decoded by Pillow itself: EPS starts Ghostscript, the others need a handler that nobody installs.
@@ -134,7 +138,7 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         return "no picture format is recognised in it"
-    return " ".join(str(error).split()) or type(error).__name__
+    return message_of(error)
 
 
 @cache
@@ -154,3 +158,25 @@ def picture_extensions() -> frozenset[str]:
 
     formats = Image.registered_extensions()
     return frozenset(extension for extension, name in formats.items() if name not in _NOT_PICTURES)
+
+
+def as_picture(pixels_CHW: np.ndarray, side: int) -> Image:
+    """Return stored pixels, uint8 (C, H, W), as RGB, made smaller where they do not fit in a square of `side` pixels.
+
+    Of other numbers of channels than three, the first one is shown in grey.
+    """
+    import numpy as np
+    from PIL import Image
+
+    grey = len(pixels_CHW) != 3
+    pixels = pixels_CHW[0] if grey else pixels_CHW.transpose(1, 2, 0)
+    picture = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+    picture.thumbnail((side, side), Image.Resampling.BOX)
+    return picture
+
+
+def as_png(picture: Image) -> bytes:
+    """Return a picture as a PNG file."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()

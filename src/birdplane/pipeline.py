@@ -5,8 +5,8 @@ Nothing here imports torch; the parts are built, by name, in `birdplane.assembly
 
 from __future__ import annotations
 
+import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -17,10 +17,12 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 from typing_extensions import Doc
 
+from birdplane import documents
 from birdplane.components import Loss, Model, Output
 from birdplane.errors import BirdplaneError, UsageError, nearest
 from birdplane.params import Signature
 from birdplane.registry import Catalog, catalog
+from birdplane.text import brief, brief_name, one_line
 
 OUTPUT_LAYERS = ("auto", "none", "log-softmax", "softmax")
 SECTIONS = ("dataset", "transforms", "model", "output", "loss", "optimizer", "schedule", "training")
@@ -111,7 +113,7 @@ class Problem:
 
     def __str__(self) -> str:
         mend = f" (mend: --set {self.mend})" if self.mend else ""
-        return f"{self.key}: {self.message}{mend}"
+        return one_line(f"{brief_name(self.key)}: {self.message}{mend}")
 
 
 class Pipeline:
@@ -135,12 +137,9 @@ class Pipeline:
         """Parse a pipeline file.
 
         Raises:
-            UsageError: it is not TOML; the message has the line.
+            UsageError: it is not TOML, and the message has the line; or a value is of no use, and it has the key.
         """
-        try:
-            return cls(tomllib.loads(text), source, catalog)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise UsageError(f"{source}: not valid TOML: {error}") from error
+        return cls(documents.parse(text, source), source, catalog)
 
     @classmethod
     def load(cls, name: str | Path, catalog: Catalog | None = None) -> Pipeline:
@@ -149,21 +148,17 @@ class Pipeline:
         Raises:
             UsageError: there is no such file or recipe, or it cannot be parsed.
         """
-        path = Path(name)
+        path, shown = Path(name), brief_name(str(name))
         recipes = _or_default(catalog)["recipe"]
         if path.suffix != ".toml" and str(name) in recipes:
             return cls.from_toml(recipes.get(str(name)).text(), str(name), catalog)  # type: ignore[attr-defined]
-        if path.suffix != ".toml" and not path.is_file():
+        # Not `Path.is_file`, which raises for a name that is too long.
+        if path.suffix != ".toml" and not os.path.isfile(path):  # noqa: PTH113
             hint = nearest(str(name), recipes.names())
             raise UsageError(
-                f"{name}: neither a file nor a recipe{hint} (recipes: {', '.join(recipes.names())})"
+                f"{shown}: neither a file nor a recipe{hint} (recipes: {', '.join(recipes.names())})"
             )
-        try:
-            return cls.from_toml(path.read_text(encoding="utf-8"), str(name), catalog)
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{name}: not a text file in UTF-8") from error
-        except OSError as error:
-            raise UsageError(f"{name}: cannot be read: {error.strerror}") from error
+        return cls(documents.read(path, str(name)), str(name), catalog)
 
     @property
     def catalog(self) -> Catalog:
@@ -236,8 +231,10 @@ class Pipeline:
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
-                raise UsageError(f"--set {assignment}: expected key=value, such as training.epochs=3")
-            _assign(document, key.strip(), _value(text.strip()))
+                raise UsageError(
+                    f"--set {brief_name(assignment)}: expected key=value, such as training.epochs=3"
+                )
+            _assign(document, key.strip(), documents.value_of(text.strip()))
         return Pipeline(document, self.source, self._catalog)
 
     # Checking and writing it.
@@ -270,15 +267,16 @@ class Pipeline:
         for key, value in self._document.items():
             if key not in (*SECTIONS, "seed"):
                 yield Problem(
-                    key, f"no such section{nearest(key, SECTIONS)} (allowed: seed, {', '.join(SECTIONS)})"
+                    key,
+                    f"no such section{nearest(key, (*SECTIONS, 'seed'))} (allowed: seed, {', '.join(SECTIONS)})",
                 )
             elif key == "seed":
                 if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-                    yield Problem(key, f"should be an integer from 0 to 2**63 - 1, not {value!r}")
+                    yield Problem(key, f"should be an integer from 0 to 2**63 - 1, not {brief(value)}")
             elif key == "transforms":
                 yield from _transforms_layout(value)
             elif not isinstance(value, dict):
-                yield Problem(key, f"should be a table, [{key}], not {value!r}")
+                yield Problem(key, f"should be a table, [{key}], not {brief(value)}")
         for key in _REQUIRED:
             if key not in self._document:
                 yield Problem(key, f"is missing: a pipeline needs a section [{key}] with `use`")
@@ -286,7 +284,7 @@ class Pipeline:
     def _choice_problems(self, kind: str, key: str, entry: Any) -> list[Problem]:
         use = entry.get("use") if isinstance(entry, dict) else entry
         if not isinstance(use, str):
-            return [Problem(f"{key}.use", f"should name a {kind}, not {use!r}")]
+            return [Problem(f"{key}.use", f"should name a {kind}, not {brief(use)}{_misspelled_use(entry)}")]
         try:
             signature = self.catalog[kind].signature(use)
         except BirdplaneError as error:  # also of a target whose module cannot be imported
@@ -299,12 +297,13 @@ class Pipeline:
         asked = section.get("use", "auto")
         extra = [name for name in section if name != "use"]
         if extra:
-            return [Problem(f"output.{extra[0]}", "no such key (allowed: use)")]
+            return [Problem(f"output.{extra[0]}", f"no such key{nearest(extra[0], ['use'])} (allowed: use)")]
         if asked not in OUTPUT_LAYERS:
             hint = nearest(str(asked), OUTPUT_LAYERS)
             return [
                 Problem(
-                    "output.use", f"no output layer {asked!r}{hint} (allowed: {', '.join(OUTPUT_LAYERS)})"
+                    "output.use",
+                    f"no output layer {brief(asked)}{hint} (allowed: {', '.join(OUTPUT_LAYERS)})",
                 )
             ]
         model, loss = self._records()
@@ -347,6 +346,35 @@ class Pipeline:
             "optimizer": whole("optimizer", self._section("optimizer")),
             "schedule": whole("schedule", self._section("schedule")),
             "training": _without_none(training),
+        }
+
+    def origins(self) -> dict[str, dict[str, str]]:
+        """Return who brought each part: by its key, such as `model` or `transforms.0`, its full name, and the
+        plugin, package and version that it is from.
+
+        Raises:
+            BirdplaneError: a part is not there.
+        """
+        chosen = {
+            key: (key, self.choice(key)) for key in ("dataset", "model", "loss", "optimizer", "schedule")
+        }
+        chosen |= {f"transforms.{n}": ("transform", choice) for n, choice in enumerate(self.transforms)}
+        found = {key: self.catalog[kind].lookup(choice.use) for key, (kind, choice) in chosen.items()}
+        return {
+            key: {
+                "name": entry.name,
+                "plugin": entry.provenance.plugin,
+                "package": entry.provenance.package,
+                "version": entry.provenance.version,
+            }
+            for key, entry in found.items()
+        }
+
+    def packages(self) -> dict[str, str]:
+        """Return the version of each package besides birdplane that brought a part. Raises as `origins` does."""
+        parts = self.origins().values()
+        return {
+            part["package"]: part["version"] for part in parts if part["package"] not in ("", "birdplane")
         }
 
     def to_toml(self) -> str:
@@ -395,25 +423,28 @@ def _plain(value: Any) -> Any:
 
 def _transforms_layout(value: Any) -> Iterable[Problem]:
     if not isinstance(value, list):
-        yield Problem("transforms", f"should be a list of tables, [[transforms]], not {value!r}")
+        yield Problem("transforms", f"should be a list of tables, [[transforms]], not {brief(value)}")
         return
     for index, entry in enumerate(value):
         if not isinstance(entry, dict | str):
-            yield Problem(f"transforms.{index}", f"should be a table with `use`, or a name, not {entry!r}")
+            yield Problem(
+                f"transforms.{index}", f"should be a table with `use`, or a name, not {brief(entry)}"
+            )
 
 
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return text
+def _misspelled_use(entry: Any) -> str:
+    """Return a clause about a key that may have been meant to be `use`."""
+    wrong = [key for key in entry if nearest(key, ["use"])] if isinstance(entry, dict) else []
+    return f"; {brief(wrong[0])} is there: did you mean 'use'?" if wrong and "use" not in entry else ""
 
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 def _assign(document: dict[str, Any], key: str, value: Any) -> None:
     parts = key.split(".")
+    key = brief_name(key)
     if not all(_KEY.fullmatch(part) for part in parts):
         raise UsageError(f"--set {key}: not a key such as training.epochs")
     if parts[0] not in (*SECTIONS, "seed"):
@@ -435,9 +466,9 @@ def _assign(document: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _assign_transform(document: dict[str, Any], parts: list[str], value: Any) -> None:
-    key = ".".join(parts)
+    key = brief_name(".".join(parts))
     entries = document.get("transforms", [])
-    if not isinstance(entries, list) or not parts[1].isdigit() or int(parts[1]) >= len(entries):
+    if not isinstance(entries, list) or not _INDEX.fullmatch(parts[1]) or int(parts[1]) >= len(entries):
         count = len(entries) if isinstance(entries, list) else 0
         raise UsageError(f"--set {key}: there are {count} transforms, counted from 0")
     index = int(parts[1])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from birdplane.assembly import Assembly, build_splits, pick_device, usable_precision
 from birdplane.data import MIB, Pictures, Splits
-from birdplane.errors import BirdplaneError, UsageError
+from birdplane.errors import BirdplaneError, UsageError, described
 from birdplane.optimization import Optimization, Position
 from birdplane.pipeline import Pipeline
 
@@ -244,8 +244,7 @@ def _optimizer_state(assembly: Assembly, batch: tuple[Tensor, Tensor]) -> int:
             assembly.model.train()
             optimization.step(*batch, Position())
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        words = " ".join(str(error).split())
-        raise UsageError(f"training: a step fails: {type(error).__name__}: {words}") from error
+        raise UsageError(f"training: a step fails: {described(error)}") from error
     states = (value for state in optimization.optimizer.state.values() for value in state.values())
     return sum(value.nbytes for value in states if isinstance(value, Tensor))
 

@@ -36,6 +36,19 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
+def also(listener: Listener) -> Iterator[None]:
+    """Send the reports of the tasks inside the block to `listener` too, besides whoever listens already."""
+    before = _listener.get()
+
+    def both(title: str, done: int, total: int | None, unit: str) -> None:
+        before(title, done, total, unit)
+        listener(title, done, total, unit)
+
+    with listening(both):
+        yield
+
+
+@contextmanager
 def task(title: str, total: int | None = None, unit: str = "") -> Iterator[Callable[[int], None]]:
     """Report a task of `total` units; yields `advance(n)`, to be called after every n more units.
 

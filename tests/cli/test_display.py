@@ -234,13 +234,25 @@ def test_a_long_preparation_is_one_line_that_is_taken_away_again(monkeypatch: py
 
 
 class Closed(Terminal):
+    tried = 0
+
     def write(self, text: str) -> int:
+        self.tried += 1
         raise BrokenPipeError
 
 
 def test_a_reader_that_leaves_the_pipe_ends_the_command() -> None:
     with pytest.raises(BrokenPipeError):
         Table("r", Closed(), live=False).show(start())
+
+
+def test_what_outlives_its_reader_writes_no_more() -> None:
+    table, lines = Closed(), Closed()
+    for made in (Table("r", table, live=False, outlives=True), JsonLines(lines, outlives=True)):
+        made.show(start())
+        made.show(end("done"))
+        made.close()
+    assert (table.tried, lines.tried) == (1, 1)
 
 
 def test_json_lines_can_be_read_back() -> None:

@@ -159,6 +159,7 @@ class TestPause:
         assert "paused already" in second.out
 
 
+@pytest.mark.alone
 def test_a_run_in_another_process_pauses_and_stops(
     birdplane: Birdplane, tiny_run: Run, tmp_path: Path
 ) -> None:

@@ -15,8 +15,16 @@ A test writes its scenario as an async function and hands it to `drive`:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import math
 import os
+import pty
+import select
+import signal
+import struct
+import sys
+import termios
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -145,6 +153,55 @@ def story(epochs: int, done: float, rate: float = 1.0) -> Iterator[Event]:
             kind="spike",
             message="the training loss jumped from 0.1 to 0.5",
         )
+
+
+class BareTerminal:
+    """A terminal that does nothing by itself, with the cockpit in it: what it writes is read and answered by hand."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._unread = b""
+
+    def write(self, data: bytes) -> None:
+        """Send keys, or answers."""
+        os.write(self._descriptor, data)
+
+    def read_until(self, wanted: bytes) -> bytes:
+        """Return what the cockpit wrote since the last call, up to and with `wanted`."""
+        deadline = time.monotonic() + 60
+        while wanted not in self._unread:
+            assert time.monotonic() < deadline, self._unread[-3000:]
+            if select.select([self._descriptor], [], [], 0.1)[0]:
+                with contextlib.suppress(OSError):
+                    self._unread += os.read(self._descriptor, 65536)
+        before, _, self._unread = self._unread.partition(wanted)
+        return before + wanted
+
+
+@contextlib.contextmanager
+def _bare_terminal(
+    *words: str, pixels: tuple[int, int] = (0, 0), **environment: str
+) -> Iterator[BareTerminal]:
+    command = [sys.executable, "-m", "birdplane", "tui", *words]
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("TMUX", "STY")}
+    surroundings.update(TERM="xterm-kitty", COLORTERM="truecolor", **environment)
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, surroundings)
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, *pixels))
+    try:
+        yield BareTerminal(descriptor)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(descriptor)
+
+
+@pytest.fixture
+def bare_terminal() -> Callable[..., contextlib.AbstractContextManager[BareTerminal]]:
+    """`with bare_terminal("--runs", ..., pixels=(1000, 600), TMUX="1") as terminal`: 100 columns, 30 rows."""
+    return _bare_terminal
 
 
 @pytest.fixture

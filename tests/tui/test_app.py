@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from birdplane.cli.cockpit import opened_quickly
 from birdplane.errors import UsageError
 from birdplane.runs import Run
 from birdplane.tui.app import SCREENS, BirdplaneApp, open_draft
 from birdplane.tui.ascii import ascii_only, translated
 from birdplane.tui.settings import Settings, load
+from birdplane.tui.start import opened_quickly
 from birdplane.tui.state import Cockpit, Draft
 
 
@@ -251,6 +251,6 @@ def test_a_plain_command_line_is_understood_without_the_parser(
     monkeypatch: pytest.MonkeyPatch, words: str, expected: tuple[object, ...] | None
 ) -> None:
     opened: list[tuple[object, ...]] = []
-    monkeypatch.setattr("birdplane.cli.cockpit._open", lambda *given: opened.append(given))
+    monkeypatch.setattr("birdplane.tui.start.open_cockpit", lambda *given: opened.append(given))
     assert opened_quickly(words.split()) is (expected is not None)
     assert opened == ([expected] if expected else [])

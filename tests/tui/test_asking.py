@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -84,6 +85,50 @@ def test_a_death_is_told_with_its_last_words(speaking: Callable[..., Helper]) ->
     found = asyncio.run(trouble(helper.ask("rehearse")))
     assert str(found) == "the helper process ended (exit code 1): MemoryError: too much"
     assert (found.kind, found.passing) == ("dead", True)
+
+
+@pytest.mark.parametrize("log", [True, False], ids=["kept", "nowhere"])
+def test_a_long_reason_is_cut_to_a_line_that_says_where_all_of_it_is(
+    speaking: Callable[..., Helper], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: bool
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("BIRDPLANE_CACHE", str(cache))
+    if not log:
+        cache.write_text("a file where the folder should be")
+    helper = speaking(
+        "sys.stdin.readline(); print('Traceback (most recent call last):\\n  File x', file=sys.stderr)\n"
+        "print('RuntimeError: ' + 'very ' * 500 + 'wrong\\nlast of all', file=sys.stderr); sys.exit(3)"
+    )
+    message = str(asyncio.run(trouble(helper.ask("rehearse"))))
+    assert message.startswith("the helper process ended (exit code 3): RuntimeError: very very")
+    assert "\n" not in message
+    assert "…" in message
+    assert len(message) < 260 + len(str(tmp_path))
+    if log:
+        assert message.endswith(f"(all of it: {cache / 'helper.log'})")
+        assert "wrong\nlast of all" in (cache / "helper.log").read_text()
+
+
+def test_what_a_component_raised_is_cut_and_what_is_meant_for_people_is_not(
+    speaking: Callable[..., Helper],
+) -> None:
+    for kind, whole in (("internal", False), ("usage", True)):
+        helper = speaking(
+            f"sys.stdin.readline(); say(id=1, error='ValueError: ' + 'x' * 5000, kind={kind!r}); sys.stdin.read()"
+        )
+        found = asyncio.run(trouble(helper.ask("rehearse")))
+        assert (len(str(found)) > 5000) is whole
+        assert found.kind == kind
+
+
+def test_the_log_of_a_noisy_helper_stays_small(
+    speaking: Callable[..., Helper], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BIRDPLANE_CACHE", str(tmp_path))
+    noisy = "for n in range(300): print('n' * 10000, file=sys.stderr)\nsys.exit(1)"
+    for _ in range(3):
+        asyncio.run(trouble(speaking(noisy).ask("rehearse")))
+        assert (tmp_path / "helper.log").stat().st_size <= 2 * (1 << 20) + 200
 
 
 def test_a_killed_helper_is_told_and_the_next_question_has_another(speaking: Callable[..., Helper]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from birdplane.errors import BirdplaneError
@@ -256,9 +257,7 @@ def test_pictures_that_are_not_here_are_said_to_be_downloaded(
     build: App, drive: Drive, until: Until, golden: Golden
 ) -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
-        await until(
-            pilot, "the pictures are not at hand: expected in '/cache/cifar'; training downloads 170 MB"
-        )
+        await until(pilot, "sound so far; training downloads 170 MB to /cache/cifar")
         await _settled(pilot, until)
         await golden(pilot, "build-missing-140x45")
 
@@ -319,6 +318,22 @@ def test_letters_typed_in_a_field_are_no_commands(build: App, drive: Drive, unti
         assert len(_draft(pilot)["transforms"]) == 3
 
     drive(build(), scenario)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 16)], ids=["beside", "in place"])
+def test_a_digit_typed_right_after_tab_reaches_the_field_and_is_no_command(
+    build: App, drive: Drive, until: Until, size: tuple[int, int]
+) -> None:
+    async def scenario(pilot: Pilot[Any]) -> None:
+        await _settled(pilot, until)
+        # Down to the optimizer and into its form, faster than anything is drawn in between.
+        for key in ["end", "up", "up", "tab", "1", "tab", "0", "full_stop", "7"]:
+            character = "." if key == "full_stop" else key if len(key) == 1 else None
+            pilot.app.post_message(events.Key(key, character))
+        await until(pilot, lambda: {"lr": 0.0041, "beta1": 0.7}.items() <= _draft(pilot)["optimizer"].items())
+        assert pilot.app.current_mode == "build"
+
+    drive(build(), scenario, size)
 
 
 def test_new_is_undone_like_everything_else(build: App, drive: Drive, until: Until, text_of: Text) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from typing import Any
 
@@ -218,6 +219,18 @@ def test_a_chart_in_no_room_at_all_stays_quiet(drive: Any) -> None:
     drive(Page(chart), scenario, (60, 16))
 
 
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_the_least_and_the_greatest_of_any_stretch_are_found_while_a_series_grows(smoothed: bool) -> None:
+    chance, series = random.Random(0), Series("train")
+    for step in range(1000):
+        series.append(step, chance.uniform(-1, 1))
+        begin = chance.randrange(step + 1)
+        end = chance.randint(begin + 1, step + 1)
+        here = series.values(smoothed)[begin:end]
+        assert series.extremes(begin, end, smoothed) == (min(here), max(here))
+
+
+@pytest.mark.alone
 def test_a_chart_of_100_000_points_is_redrawn_in_under_20_ms(drive: Any) -> None:
     loss, held_out = Series("train"), Series("validation")
     for step in range(100_000):

@@ -141,6 +141,8 @@ def test_where_there_is_no_room_the_figures_take_the_place(
         await until(pilot, "std. deviation")
         await golden(pilot, "data-figures-60x16")
         await pilot.press("i")
+        await until(pilot, "measured on")
+        await pilot.press("i")
         await until(pilot, "▀")
 
     drive(app(first="data", draft=draft()), scenario, (60, 16))

@@ -116,7 +116,7 @@ def test_a_value_in_toml_is_the_value(value: Any) -> None:
 def test_bounds_and_defaults_are_in_view() -> None:
     assert hint(SIGNATURE.parameters["count"]) == "integer >= 1 and <= 9; default 3"
     assert hint(SIGNATURE.parameters["place"]) == "path; required"
-    assert hint(SIGNATURE.parameters["words"]) == "list of text; default: none"
+    assert hint(SIGNATURE.parameters["words"]) == "list of text, with commas between; default: none"
     assert hint(SIGNATURE.parameters["loud"]) == "default no"
 
 
@@ -137,6 +137,7 @@ class _FormApp(App[None]):
         super().__init__()
         self.given = given
         self.told: list[tuple[str, Any]] = []
+        self.takes = False
 
     def compose(self) -> ComposeResult:
         yield Form()
@@ -147,6 +148,8 @@ class _FormApp(App[None]):
 
     def on_edited(self, event: Edited) -> None:
         self.told.append((event.name, event.value))
+        if self.takes:
+            event.taken()
 
 
 def _told(given: dict[str, Any], scenario: Callable[[Pilot[Any]], Awaitable[None]]) -> list[tuple[str, Any]]:
@@ -212,3 +215,30 @@ def test_a_value_from_elsewhere_is_shown_without_being_told_again() -> None:
         await pilot.press("end", "1")
 
     assert _told({"count": 5}, scenario) == [("count", 81)]
+
+
+def test_what_is_typed_is_not_overwritten_by_a_value_from_before_it() -> None:
+    async def scenario(pilot: Pilot[Any]) -> None:
+        form = pilot.app.query_one(Form)
+        await pilot.press("ctrl+u", "7")
+        await form.show("odd", list(SIGNATURE.parameters.values()), {"count": 5}, {})
+        assert form.fields[0].value == "7"
+        await pilot.press("1", "down", "down", "space")
+        await form.show("odd", list(SIGNATURE.parameters.values()), {"count": 5, "loud": False}, {})
+        assert form.fields[0].value == "71"
+        assert form.fields[2].value is True
+
+    told = [("count", ABSENT), ("count", 7), ("count", 71), ("loud", True)]
+    assert _told({"count": 5}, scenario) == told
+
+
+def test_what_was_taken_is_overwritten_by_a_value_from_elsewhere() -> None:
+    async def scenario(pilot: Pilot[Any]) -> None:
+        form = pilot.app.query_one(Form)
+        pilot.app.takes = True
+        await pilot.press("ctrl+u", "7", "down", "down", "space")
+        await form.show("odd", list(SIGNATURE.parameters.values()), {"count": 5, "loud": False}, {})
+        assert form.fields[0].value == "5"
+        assert form.fields[2].value is False
+
+    assert _told({"count": 5}, scenario)[-1] == ("loud", True)

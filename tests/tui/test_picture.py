@@ -13,8 +13,9 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
+from birdplane.tui.blocks import Picture, ascii_ramp, half_blocks, unpack
 from birdplane.tui.cells import bar, cut, left, right
-from birdplane.tui.picture import Picture, PictureGrid, Shape, Tile, ascii_ramp, half_blocks, unpack
+from birdplane.tui.picture import PictureGrid, Shape, Tile
 
 RED, GREEN, BLUE, WHITE = b"\xff\0\0", b"\0\xff\0", b"\0\0\xff", b"\xff\xff\xff"
 
@@ -63,6 +64,7 @@ def test_an_answer_is_unpacked_picture_by_picture() -> None:
     assert unpack({"width": 0, "height": 0, "rgb": ""}) == []
 
 
+@pytest.mark.alone
 def test_32_pictures_are_drawn_within_a_moment() -> None:
     random.seed(0)
     pictures = [Picture(32, 32, random.randbytes(3072)) for _ in range(32)]

@@ -11,10 +11,10 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
+from birdplane.comparing import differing, settings
 from birdplane.errors import UsageError
 from birdplane.runs import Run
 from birdplane.tui.chart import Chart
-from birdplane.tui.differences import differing, settings
 from birdplane.tui.listing import delete
 
 BOOK = """seed = 0
@@ -60,9 +60,10 @@ def cursor(pilot: Pilot[Any]) -> str:
 
 async def to_run(pilot: Pilot[Any], name: str) -> None:
     for _ in range(10):
-        if cursor(pilot) == name:
+        shown, here = names(pilot), cursor(pilot)
+        if here == name:
             return
-        await pilot.press("down")
+        await pilot.press("up" if here in shown and shown.index(here) > shown.index(name) else "down")
     raise AssertionError(f"{name} is not in {names(pilot)}")
 
 

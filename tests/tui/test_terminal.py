@@ -22,7 +22,10 @@ import pytest
 
 from birdplane.runs import Run
 
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux here")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux here"),
+    pytest.mark.alone,
+]
 
 #: Trained for minutes, an epoch about a second, so that there is time to look, leave and come back.
 LASTING = """
@@ -84,7 +87,7 @@ class Terminal:
     def text(self) -> str:
         return self._tmux("capture-pane", "-p")
 
-    def until(self, condition: str | Callable[[str], bool], seconds: float = 15.0) -> str:
+    def until(self, condition: str | Callable[[str], bool], seconds: float = 60.0) -> str:
         """Wait until the pane holds a text, or satisfies a condition; return what it holds."""
         holds = (lambda text: condition in text) if isinstance(condition, str) else condition
         deadline = time.monotonic() + seconds
@@ -143,7 +146,8 @@ def test_a_run_is_trained_left_found_again_killed_and_resumed(
     terminal: Callable[..., Terminal], lasting: Path, runs: Path
 ) -> None:
     """The whole life of a run by keys alone. One test, as PyTorch takes seconds to load for each process."""
-    first = terminal()
+    # Some shells export what size the terminal had when they began.
+    first = terminal(COLUMNS="80", LINES="24")
     first.command("stty -a > before")
     first.command(f"{_BIRDPLANE} tui --pipeline {lasting.name}")
     first.until("t trains it", _STARTING)

@@ -42,6 +42,33 @@ def test_a_live_run(app: Any, drive: Any, until: Any, golden: Any, live: Run, si
     drive(app("train", run=live), scenario, size)
 
 
+def test_the_memory_of_a_gpu_stands_beside_that_of_the_process(
+    app: Any, drive: Any, until: Any, live: Run
+) -> None:
+    async def scenario(pilot: Pilot[Any]) -> None:
+        moment: dict[str, Any] = {"time": time.time(), "epoch": 4, "step": 180}
+        live.append(Heartbeat(**moment, state="validating", memory=1, gpu_reserved=1_400_000_000))
+        await until(pilot, "612 MB memory, GPU 1.4 GB")
+
+    drive(app("train", run=live), scenario)
+
+
+def test_a_run_that_is_prepared_says_what_is_done_and_how_far(
+    app: Any, drive: Any, until: Any, text_of: Any, written_run: Callable[..., Run]
+) -> None:
+    run = written_run(done=0)
+    moment: dict[str, Any] = {"time": time.time(), "epoch": 0, "step": 0}
+    run.append(Heartbeat(**moment, state="preparing", what="decoding, 512 of 1,000 pictures"))
+
+    async def scenario(pilot: Pilot[Any]) -> None:
+        await until(pilot, "● preparing")
+        await until(pilot, "decoding, 512 of 1,000 pictures")
+        assert "pictures/s" not in text_of(pilot)
+
+    with run.lock():
+        drive(app("train", run=run), scenario)
+
+
 def test_a_crashed_run_says_why_and_shows_its_log(
     app: Any, drive: Any, until: Any, golden: Any, written_run: Callable[..., Run], size: tuple[int, int]
 ) -> None:

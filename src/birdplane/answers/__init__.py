@@ -22,4 +22,5 @@ QUESTIONS: dict[str, str] = {
     "evaluate": "birdplane.answers.judging:evaluate",
     "examples": "birdplane.answers.judging:examples",
     "predict": "birdplane.answers.judging:predict",
+    "probe": "birdplane.answers.probing:probe",
 }

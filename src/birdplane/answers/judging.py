@@ -15,6 +15,7 @@ from birdplane.answers.desk import Desk
 from birdplane.answers.looking import Split, decoded, side_of, thumbnails
 from birdplane.data import Pictures
 from birdplane.inspection import TrainedModel, read_picture
+from birdplane.judging import calibrate, count_confusion
 from birdplane.runs import Run
 
 
@@ -31,14 +32,14 @@ class _Judged:
         return self.probabilities.argmax(dim=1)
 
     def told(self) -> dict[str, Any]:
-        classes = self.probabilities.shape[1]
-        cells = torch.bincount(self.labels * classes + self.predicted, minlength=classes**2)
-        right = int((self.predicted == self.labels).sum())
+        labels_N, predicted_N = self.labels.numpy(), self.predicted.numpy()
+        right_N = labels_N == predicted_N
         return {
-            "count": len(self.labels),
+            "count": len(right_N),
             "loss": self.loss,
-            "accuracy": right / len(self.labels),
-            "confusion": cells.reshape(classes, classes).tolist(),
+            "accuracy": int(right_N.sum()) / len(right_N),
+            "confusion": count_confusion(labels_N, predicted_N, self.probabilities.shape[1]),
+            "calibration_error": calibrate(self.probabilities.amax(dim=1).numpy(), right_N).expected_error,
         }
 
 
@@ -46,10 +47,10 @@ def evaluate(desk: Desk, *, run: str, splits: Sequence[Split] = ("train", "valid
     """The scores of a run's best weights.
 
     Returns:
-        `classes`; `step`, that of the checkpoint; `splits`: for each that was asked for, `count`, `loss`, `accuracy`
-        and `confusion[true][predicted]`.
+        `classes`; `step`, that of the checkpoint; `splits`: for each that was asked for, `count`, `loss`, `accuracy`,
+        `confusion[true][predicted]` and `calibration_error`, the expected one.
     """
-    model, key = _opened(desk, run)
+    model, key = opened(desk, run)
     scores = {split: _judged(desk, model, key, split).told() for split in splits}
     return {"classes": list(model.classes), "step": key[1], "splits": scores}
 
@@ -70,13 +71,13 @@ def examples(
     Returns:
         `total` there are; `items`: `index`, `label`, `predicted`, `probabilities` by class; `thumbnails`.
     """
-    model, key = _opened(desk, run)
+    model, key = opened(desk, run)
     judged = _judged(desk, model, key, split)
     predicted = judged.predicted
     places = _wanted(judged, cell).nonzero()[:, 0]
     surest = judged.probabilities[places].max(dim=1).values if len(places) else torch.empty(0)
     page = places[surest.argsort(descending=True, stable=True)][offset : offset + count].tolist()
-    pictures = _pictures(desk, model, split)
+    pictures = pictures_of(desk, model, split)
     images, _ = decoded(pictures, page)
     items = [
         {
@@ -100,7 +101,7 @@ def _wanted(judged: _Judged, cell: tuple[int, int] | None) -> Tensor:
 def predict(desk: Desk, *, run: str, path: str, side: int = 32) -> dict[str, Any]:
     """What a run's model makes of a picture file: `label` (a number), `probabilities` by class, `classes`, and its
     `thumbnails`: one, as the model is given it."""
-    model, _ = _opened(desk, run)
+    model, _ = opened(desk, run)
     file = Path(path).expanduser()
     picture = torch.from_numpy(read_picture(file, tuple(model.state["stored_shape"])))[None]
     probabilities = model.probabilities(picture)[0]
@@ -113,7 +114,7 @@ def predict(desk: Desk, *, run: str, path: str, side: int = 32) -> dict[str, Any
     }
 
 
-def _opened(desk: Desk, run: str) -> tuple[TrainedModel, tuple[str, int]]:
+def opened(desk: Desk, run: str) -> tuple[TrainedModel, tuple[str, int]]:
     """Return the run's model of its newest checkpoint, and a key that changes with it."""
     folder = Run(Path(run))
     known = checkpoint.steps(folder.checkpoints)
@@ -121,7 +122,8 @@ def _opened(desk: Desk, run: str) -> tuple[TrainedModel, tuple[str, int]]:
     return desk.models.get(key, lambda: TrainedModel(folder)), key
 
 
-def _pictures(desk: Desk, model: TrainedModel, split: Split) -> Pictures:
+def pictures_of(desk: Desk, model: TrainedModel, split: Split) -> Pictures:
+    """Return the pictures of a split of the run's own dataset."""
     return side_of(desk.splits(model.assembly.pipeline), split)
 
 
@@ -132,7 +134,7 @@ def _judged(desk: Desk, model: TrainedModel, key: tuple[str, int], split: Split)
 
 @torch.no_grad()
 def _judge(desk: Desk, model: TrainedModel, split: Split) -> _Judged:
-    pictures, assembly = _pictures(desk, model, split), model.assembly
+    pictures, assembly = pictures_of(desk, model, split), model.assembly
     loss, labels, shares = 0.0, [], []
     with reporting.task(f"looking at the {split} pictures", len(pictures), "pictures") as advance:
         for images, labels_N in assembly.batches(pictures).epoch():

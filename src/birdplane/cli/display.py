@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from typing import Protocol, TextIO
 
+from birdplane import durable
 from birdplane.events import Alert, End, Epoch, Event, Heartbeat, Progress, Start, to_json
 from birdplane.text import duration, plain
 
@@ -16,19 +17,25 @@ _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 class Display(Protocol):
-    """Shows events as they come."""
+    """Shows events as they come. Of the past only the kinds in `lasting` matter to it; None: all."""
+
+    lasting: tuple[type[Event], ...] | None
 
     def show(self, event: Event) -> None: ...
 
     def close(self) -> None: ...
 
 
-def choose(name: str, *, plain_text: bool, json_lines: bool) -> Display:
-    """Return the display for stdout: JSON lines, a live table on a terminal, plain lines elsewhere."""
+def choose(name: str, *, plain_text: bool, json_lines: bool, outlives: bool = False) -> Display:
+    """Return the display for stdout: JSON lines, a live table on a terminal, plain lines elsewhere.
+
+    What `outlives` its reader, as a training does, goes on where the pipe that it writes to has nobody at its other
+    end any more, such as that of a connection that was lost.
+    """
     if json_lines:
-        return JsonLines(sys.stdout)
+        return JsonLines(sys.stdout, outlives=outlives)
     live = sys.stdout.isatty() and not plain_text and _understands_escapes()
-    return Table(name, sys.stdout, live=live)
+    return Table(name, sys.stdout, live=live, outlives=outlives)
 
 
 def _understands_escapes() -> bool:
@@ -40,11 +47,23 @@ def _understands_escapes() -> bool:
 class JsonLines:
     """Each event as a line of JSON, as in `events.jsonl`."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    lasting: tuple[type[Event], ...] | None = None
+
+    def __init__(self, out: TextIO, *, outlives: bool = False) -> None:
+        self._out: TextIO | None = out
+        self._outlives = outlives
 
     def show(self, event: Event) -> None:
-        print(to_json(event), file=self._out, flush=True)
+        if self._out is None:
+            return
+        try:
+            print(to_json(event, ascii_only=True), file=self._out, flush=True)
+        except BrokenPipeError:
+            if not self._outlives:
+                raise
+            self._out = None
+        except OSError as error:
+            raise durable.trouble(error, "write to", "stdout") from error
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -56,9 +75,13 @@ class Table:
     A terminal that goes away does not end the training: from then on nothing is drawn.
     """
 
-    def __init__(self, name: str, out: TextIO, *, live: bool) -> None:
+    # Heartbeats are few, and the last may stand for long: paused, or preparing.
+    lasting: tuple[type[Event], ...] | None = (Start, Epoch, Heartbeat, Alert, End)
+
+    def __init__(self, name: str, out: TextIO, *, live: bool, outlives: bool = False) -> None:
         self._name = plain(name)
         self._out: TextIO | None = out
+        self._outlives = outlives
         self._live = live
         self._unicode = (getattr(out, "encoding", "") or "").lower().replace("-", "") == "utf8"
         self._start: Start | None = None
@@ -73,7 +96,8 @@ class Table:
             self._moving(self._progress(event))
         elif isinstance(event, Heartbeat):
             # Told at once, unless epochs are so short that it would but flicker.
-            self._moving(f"  {event.state} ...", now=not self._short_epochs)
+            what = f": {plain(event.what)}" if event.what else ""
+            self._moving(f"  {plain(event.state)}{what} ...", now=not self._short_epochs)
         elif isinstance(event, Epoch):
             self._on_epoch(event)
         elif isinstance(event, Alert):
@@ -96,6 +120,8 @@ class Table:
             f"{plain(str(facts.get('device_name', '')))} {facts.get('precision', '')}",
         ]
         self._line(dot.join(part for part in described if part))
+        for name, version in _packages(facts):
+            self._line(plain(f"with parts from {name} {version}"))
         for position, values in event.fitted.items():
             shown = ", ".join(f"{key} {_rounded(value)}" for key, value in values.items())
             self._line(f"transforms.{position} measured {shown}")
@@ -154,6 +180,7 @@ class Table:
         self._write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
 
     def _line(self, text: str) -> None:
+        text = plain(text)  # whatever of it is from the run's file
         self._write(f"\r\x1b[K{text}\n" if self._live else f"{text}\n")
 
     def _write(self, text: str) -> None:
@@ -163,7 +190,9 @@ class Table:
             self._out.write(text if self._unicode else text.encode("ascii", "replace").decode())
             self._out.flush()
         except BrokenPipeError:
-            raise
+            if not self._outlives:
+                raise
+            self._out = None
         except OSError:
             self._out = None
 
@@ -176,13 +205,15 @@ def _or_dash(value: float | None, form: str, width: int) -> str:
     return format(value, form) if value is not None and math.isfinite(value) else "-".rjust(width)
 
 
+def _packages(facts: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the packages besides birdplane that brought parts of a run, as its record says, with their versions."""
+    origins = facts.get("origins")
+    parts = [part for part in origins.values() if isinstance(part, dict)] if isinstance(origins, dict) else []
+    found = {str(part.get("package") or ""): str(part.get("version") or "") for part in parts}
+    return sorted((name, version) for name, version in found.items() if name not in ("", "birdplane"))
+
+
 def _rounded(value: object) -> str:
     if isinstance(value, list):
         return "(" + ", ".join(_rounded(inner) for inner in value) + ")"
     return f"{value:.4f}" if isinstance(value, float) else plain(str(value))
-
-
-def hide_cursor_line(display: Display) -> None:
-    """Clear the moving line, whatever state the terminal is in."""
-    with contextlib.suppress(OSError):
-        display.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from birdplane import durable
 from birdplane.cli import app
 from birdplane.cli.options import Json, RunName, Runs
 from birdplane.cli.screen import percent, print_json, print_table
@@ -113,7 +114,7 @@ def _status(run: Run) -> Status:
     try:
         return run.status()
     except OSError as error:
-        raise BirdplaneError(f"the run {run.name!r} cannot be read: {error.strerror or error}") from error
+        raise durable.trouble(error, "read", error.filename or run.path) from error
 
 
 def _awaited(run: Run, status: Status, timeout: float, action: Literal["stop", "pause"]) -> Status:

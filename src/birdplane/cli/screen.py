@@ -40,11 +40,11 @@ def print_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
     On a terminal the header is bold, and the last column is wrapped below itself.
     """
     table = [[plain(cell) for cell in row] for row in [header, *rows]]
-    widths = [max(_columns(row[column]) for row in table) for column in range(len(header) - 1)]
+    widths = [max(columns(row[column]) for row in table) for column in range(len(header) - 1)]
     indent = sum(widths) + 2 * len(widths)
     for number, row in enumerate(table):
         line = "".join(
-            cell + " " * (width + 2 - _columns(cell)) for cell, width in zip(row, widths, strict=False)
+            cell + " " * (width + 2 - columns(cell)) for cell, width in zip(row, widths, strict=False)
         )
         lines = [(line + row[-1]).rstrip()]
         if sys.stdout.isatty():
@@ -59,8 +59,10 @@ def _wrapped(line: str, last: str, indent: int, *, bold: bool) -> list[str]:
     return [f"\x1b[1m{text}\x1b[0m" for text in lines] if bold and "NO_COLOR" not in os.environ else lines
 
 
-def _columns(text: str) -> int:
+def columns(text: str) -> int:
     """Return how many columns of a terminal a text takes: Chinese and the like are two wide."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text
@@ -69,9 +71,9 @@ def _columns(text: str) -> int:
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Print a name and a sentence a line, the sentences below one another."""
-    width = max((_columns(name) for name, _ in facts), default=0)
+    width = max((columns(name) for name, _ in facts), default=0)
     for name, text in facts:
-        print(f"{name}{' ' * (width - _columns(name))}  {plain(text)}".rstrip())
+        print(f"{name}{' ' * (width - columns(name))}  {plain(text)}".rstrip())
 
 
 def print_heading(text: str) -> None:
@@ -80,25 +82,43 @@ def print_heading(text: str) -> None:
     print(f"\x1b[1m{plain(text)}\x1b[0m" if bold else plain(text))
 
 
+def say(*lines: str) -> None:
+    """Print lines after the work is done, which is no failure where the terminal has gone in the meantime."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:  # what Python would still flush has nowhere to go
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_error(message: str) -> None:
     """Print a person's mistake, or what failed, as one line on stderr."""
-    print(f"error: {plain(message)}", file=sys.stderr)
+    with suppress(OSError):  # a log on a full disk, a terminal that was closed: the exit code tells too
+        print(f"error: {plain(message)}", file=sys.stderr)
 
 
 def print_warning(message: str) -> None:
     """Print what a person should know, as one line on stderr."""
-    print(f"warning: {plain(message)}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"warning: {plain(message)}", file=sys.stderr)
 
 
 def bar(share: float, width: int = 24) -> str:
     """Return a bar for a share from 0 to 1, of block characters where the output can have them."""
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
     blocks = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+    return (blocks if shows("█▏") else "#" * round(eighths / 8)).ljust(width)
+
+
+def shows(characters: str) -> bool:
+    """Tell whether the encoding of stdout has these characters."""
     try:
-        blocks.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        characters.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
-        blocks = "#" * round(eighths / 8)
-    return blocks.ljust(width)
+        return False
+    return True
 
 
 def percent(share: float) -> str:

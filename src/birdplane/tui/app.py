@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import shlex
@@ -15,13 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from birdplane.errors import BirdplaneError, UsageError, nearest
+from birdplane.text import plain
 from birdplane.tui.ascii import AsciiFilter, ascii_only
 from birdplane.tui.bar import LEAST_HEIGHT, LEAST_WIDTH, TopBar
+from birdplane.tui.drawing import Drawing
+from birdplane.tui.keyorder import OrderedKeys
 
 if TYPE_CHECKING:
     from birdplane.tui.state import Cockpit
@@ -50,7 +54,7 @@ def _made(name: str) -> Callable[[], Screen[None]]:
     return make
 
 
-class BirdplaneApp(App[str]):
+class BirdplaneApp(OrderedKeys):
     """The cockpit. `run()` returns a line for the terminal that is left behind, or None.
 
     Args:
@@ -71,6 +75,8 @@ class BirdplaneApp(App[str]):
         ),
         Binding("question_mark", "help", "Help", key_display="?", id="help"),
         Binding("q", "leave", "Leave", id="leave"),
+        Binding("ctrl+p", "command_palette", "Palette", show=False, priority=True, id="palette"),
+        Binding("colon", "command_palette", "Palette", show=False),
     ]
 
     def __init__(self, cockpit: Cockpit | Callable[[], Cockpit], first: str = "build") -> None:
@@ -78,6 +84,7 @@ class BirdplaneApp(App[str]):
         #: What kept the cockpit from being made.
         self.trouble: BirdplaneError | None = None
         self._first = first
+        self.drawing = Drawing(self)
         self._make: Callable[[], Cockpit] | None = None
         self.ascii_only = ascii_only()
         if self.ascii_only:
@@ -91,6 +98,11 @@ class BirdplaneApp(App[str]):
         self.cockpit = cockpit
         settings = cockpit.settings
         self.set_keymap(settings.keys)
+        if settings.keys:
+            # Looking for the actions imports every screen: only for those who set keys.
+            from birdplane.tui.actions import check_keys
+
+            check_keys(settings.keys)
         self.animation_level = "full" if settings.animations else "none"
         self.theme = self._known_theme(settings.theme) or self.theme
 
@@ -118,6 +130,15 @@ class BirdplaneApp(App[str]):
             self.exit()
         else:
             self.action_show(self._first)
+            self.drawing.begin()
+            # What was imported stays: the collector need not look through it, up to 30 ms, while a key waits.
+            if not self.is_headless:
+                gc.freeze()
+
+    def write(self, sequence: str) -> None:
+        """Send an escape sequence to the terminal, after what was sent before."""
+        if self._driver is not None:
+            self._driver.write(sequence)
 
     def _leave_on_signals(self) -> None:
         """Give the terminal back as it was when the program is ended from outside."""
@@ -138,10 +159,12 @@ class BirdplaneApp(App[str]):
     def on_unmount(self) -> None:
         # As editors do: a tmux that was resized would leave rows of the last picture above the prompt.
         if self._driver is not None and not self.is_headless:
-            self._driver.write("\x1b[H\x1b[2J")
+            self.drawing.forget()
+            self.write("\x1b[H\x1b[2J")
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._fit)
+        self.drawing.fit()
 
     def _fit(self) -> None:
         """Where there is room for a line only, show that."""
@@ -163,7 +186,27 @@ class BirdplaneApp(App[str]):
             self.push_screen(HelpScreen(self.screen))
 
     def action_leave(self) -> None:
-        """Leave the cockpit; a run that trains goes on, and the line left behind says how to come back."""
+        """Leave the cockpit, after a question where the draft would be lost; a run that trains goes on."""
+        if not self.cockpit.is_unsaved:
+            self._leave()
+            return
+        from birdplane.tui.confirm import Confirm
+
+        if not isinstance(self.screen, Confirm):
+            name = plain(Path(self.cockpit.draft.source).name)
+            question = f"The changes of {name} are not saved. Leave?"
+            self.push_screen(Confirm(question), lambda yes: self._leave() if yes else None)
+
+    async def action_quit(self) -> None:
+        """Leave by the key that Textual has for it, in the same way."""
+        self.action_leave()
+
+    def action_help_quit(self) -> None:
+        """Say how to leave, to whoever presses what ends a program elsewhere."""
+        self.notify("q leaves; a run that trains goes on", timeout=3)
+
+    def _leave(self) -> None:
+        """Leave; the line left behind says how to come back to a run that trains."""
         from birdplane.runs import runs_folder
 
         run = self.cockpit.run
@@ -171,14 +214,15 @@ class BirdplaneApp(App[str]):
             self.exit()
             return
         where = "" if self.cockpit.runs == runs_folder() else f" --runs {shlex.quote(str(self.cockpit.runs))}"
-        self.exit(f"{run.name} goes on training; come back with: birdplane tui {run.name}{where}")
+        state = "stays paused" if run.status().state == "paused" else "goes on training"
+        self.exit(f"{run.name} {state}; come back with: birdplane tui {run.name}{where}")
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Offer every action of the screen in the palette, then the screens and what holds everywhere."""
-        from birdplane.tui.help import own_bindings
+        from birdplane.tui.help import own_bindings, palette_words
 
         for active in own_bindings(screen):
-            words = active.binding.tooltip or active.binding.description
+            words = palette_words(active)
             act = partial(self.run_action, active.binding.action, active.node)
             yield SystemCommand(active.binding.description, words, act)
         for name in SCREENS:
@@ -196,7 +240,11 @@ def run_cockpit(make: Callable[[], Cockpit], first: str) -> None:
     Raises:
         BirdplaneError: it could not be made.
     """
+    # Exported by a shell they tell what size the terminal had then, and Textual would believe them, not the terminal.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     app = BirdplaneApp(make, first)
+    app.drawing.listen()
     try:
         line = app.run()
     finally:

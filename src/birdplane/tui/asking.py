@@ -16,6 +16,7 @@ import contextlib
 import itertools
 import json
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -23,13 +24,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from birdplane.cache import cache_folder
+from birdplane.errors import BirdplaneError
 
 Kind = Literal["usage", "failed", "internal", "cancelled", "dead", "slow"]
 #: A question of which nothing was heard for so many seconds is given up, and the helper with it.
 PATIENCE_SECONDS = 60.0
 #: Fetching has its own retries, and waits between them.
 _PATIENCE_OF = {"fetch": 300.0}
+#: What the helper says on stderr is kept up to so many bytes, and of a reason so many characters are shown.
+_LOG_BYTES = 1 << 20
+_REASON_LENGTH = 160
+_EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)\b")
 #: A question that was taken back and still keeps the helper busy after so many seconds costs it its life.
 _GRACE_SECONDS = 10.0
 
@@ -113,6 +122,7 @@ class _Process:
         self.heard = {False: time.monotonic(), True: time.monotonic()}
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._last_words: deque[str] = deque(maxlen=20)
+        self._log = _Log(self._process.pid)
         self._reason = ""
         self._errors = threading.Thread(target=self._note_errors, daemon=True)
         for thread in (
@@ -159,9 +169,11 @@ class _Process:
         assert self._process.stderr is not None
         with self._process.stderr as pipe:
             while line := pipe.readline(4096):  # a line without end is cut: memory stays what it is
+                self._log.append(line)
                 text = line.decode("utf-8", "replace").strip()
                 if text:
                     self._last_words.append(text)
+        self._log.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -176,7 +188,7 @@ class _Process:
         code = self._process.wait()
         self._outbox.put(None)
         self._errors.join(1)
-        trouble = HelperTrouble(self._reason or _epitaph(code, list(self._last_words)), "dead")
+        trouble = HelperTrouble(self._reason or self._epitaph(code), "dead")
         self._reason = self._reason or str(trouble)
         while self.questions:
             with contextlib.suppress(KeyError):
@@ -191,14 +203,68 @@ class _Process:
             question.tell(Progress(**reply["progress"]))
             return
         self.questions.pop(reply["id"], None)
-        failed = "error" in reply
-        question.settle(HelperTrouble(reply["error"], reply["kind"]) if failed else reply["answer"])
+        question.settle(self._trouble(**reply) if "error" in reply else reply["answer"])
+
+    def _trouble(self, error: str, kind: Kind, **rest: Any) -> HelperTrouble:
+        # What is meant for people is told in full; what a component raised may be of any length.
+        return HelperTrouble(self._shortened(error) if kind == "internal" else error, kind)
+
+    def _epitaph(self, code: int) -> str:
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        words = list(self._last_words)
+        reason = self._shortened(_reason(words), more=len(words) > 1) if words else ""
+        return f"the helper process ended ({how})" + (f": {reason}" if reason else "")
+
+    def _shortened(self, text: str, more: bool = False) -> str:
+        """Return a reason in one short line, with the place of the whole where this is not all of it."""
+        line = " ".join(text.split())
+        short = line if len(line) <= _REASON_LENGTH else line[: _REASON_LENGTH - 1].rstrip() + "…"
+        place = self._log.place if more or short != line else None
+        return f"{short} (all of it: {place})" if place else short
 
 
-def _epitaph(code: int, last_words: list[str]) -> str:
-    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    said = f": {last_words[-1]}" if last_words else ""
-    return f"the helper process ended ({how}){said}"
+def _reason(words: list[str]) -> str:
+    """Return the line that says why: the last one that names an exception, else the last one of all."""
+    named = [line for line in words if _EXCEPTION.match(line)]
+    return (named or words)[-1]
+
+
+class _Log:
+    """What a helper says on stderr, kept in `helper.log` in the cache folder; the file is begun with the first line.
+
+    Where it cannot be written there is none, and `place` is None.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._left = _LOG_BYTES
+        self._file: BinaryIO | None = None
+        self._failed = False
+        self.place: Path | None = None
+
+    def append(self, line: bytes) -> None:
+        if self._failed or self._left <= 0:
+            return
+        try:
+            file = self._file or self._opened()
+            file.write(line[: self._left])
+            file.flush()
+            self._left -= len(line)
+        except (OSError, BirdplaneError):
+            self._failed, self.place = True, None
+
+    def _opened(self) -> BinaryIO:
+        path = cache_folder() / "helper.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        long = path.is_file() and path.stat().st_size > _LOG_BYTES
+        self._file, self.place = path.open("wb" if long else "ab"), path
+        self._file.write(f"--- helper {self._pid}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        return self._file
+
+    def close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 class Helper:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from birdplane.tui.curves import Series
@@ -32,8 +32,29 @@ class Axis:
             share = (value - self.low) / (self.high - self.low)
         return min(1.0, max(0.0, share))
 
+    def rounded(self, most: int) -> Callable[[float], int]:
+        """Return what tells where a value stands among `most + 1` dots: 0 at `low`, `most` at `high`, never beyond.
+
+        It is `place` for thousands of values: what is the same for all of them is worked out once.
+        """
+        low, high, log = self.low, self.high, self.log
+        length = math.log(high / low) if log else high - low
+
+        def rounded(value: float) -> int:
+            if value <= low:
+                return 0
+            if value >= high:
+                return most
+            return int((math.log(value / low) if log else value - low) / length * most + 0.5)
+
+        return rounded
+
     def ticks(self, most: int) -> list[float]:
-        """Return round numbers on the axis, at most so many (but two)."""
+        """Return round numbers on the axis, at most so many; its ends, where it has fewer than two of them."""
+        found = self._round(most)
+        return found if len(found) > 1 else [self.low, self.high]
+
+    def _round(self, most: int) -> list[float]:
         if self.log and self.high / self.low > 5:
             return _log_ticks(self.low, self.high, most)
         step = _round_step(self.high - self.low, max(1, most - 1))

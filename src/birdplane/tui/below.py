@@ -44,10 +44,11 @@ class Below(Vertical):
             remarks: sentences that are always true, such as which plugin is broken.
             command: the command line.
         """
-        self._put("verdict", wording.verdict(known, mend))
+        width = max(10, self.app.size.width - 4)
+        self._put("verdict", wording.verdict(known, mend, width))
         parts = wording.figures(known)
-        self._put("figures", fitted(parts, max(10, self.app.size.width - 4)) if parts else Content(""))
-        self._put("batch", Content(plain(wording.batch_words(known.batch))))
+        self._put("figures", fitted(parts, width) if parts else Content(""))
+        self._put("batch", Content(plain(wording.batch_words(known.batch, known.trying))))
         self._put("remarks", Content("\n".join(plain(text) for text in [*wording.notes(known), *remarks])))
         copies = ("   y copies it", "$foreground 40%")
         self._put("command", Content.assemble(plain(command), copies) if command else Content(""))

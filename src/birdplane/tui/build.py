@@ -12,7 +12,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from birdplane.errors import BirdplaneError
 from birdplane.text import plain
@@ -25,9 +25,10 @@ from birdplane.tui.draft import Draft
 from birdplane.tui.facts import fitted
 from birdplane.tui.fields import Edited
 from birdplane.tui.form import Form
+from birdplane.tui.keybar import KeyBar
 from birdplane.tui.knowledge import Knowledge, learn_forms, plainly
-from birdplane.tui.picker import Picker, items_of, trouble_of
-from birdplane.tui.side import Side
+from birdplane.tui.picker import Picker, items_of, news_of, trouble_of
+from birdplane.tui.side import Side, owner_of
 from birdplane.tui.values import ABSENT
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class BuildScreen(Screen[None]):
     BuildScreen {
         #title { height: 1; padding: 0 2; margin-top: 1; text-style: bold; }
         #middle { height: 1fr; margin-top: 1; }
-        Chain { width: 40%; min-width: 41; max-width: 64; padding: 0 0 0 1; }
+        Chain, Chain:focus { width: 40%; min-width: 41; max-width: 64; padding: 0 0 0 1; }
         Side { width: 1fr; }
         Below { margin-top: 1; }
         &.-narrow Side { display: none; }
@@ -68,23 +69,33 @@ class BuildScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (76, "-usual"), (110, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-lowest"), (18, "-low"), (28, "-high")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "chain", "Chain", id="chain"),
-        Binding("f", "mend", "Fix", id="mend"),
-        Binding("r", "ask_again", "Ask again", id="ask-again"),
-        Binding("a", "add", "Add", id="add"),
-        Binding("x", "remove", "Remove", id="remove"),
-        Binding("J", "move(1)", "Down", key_display="J", id="move-down"),
-        Binding("K", "move(-1)", "Up", key_display="K", id="move-up"),
-        Binding("t", "train", "Train", id="train"),
-        Binding("full_stop", "batch", "Batch", key_display=".", id="batch"),
-        Binding("ctrl+s", "save", "Save", id="save"),
-        Binding("o", "open", "Open", id="open"),
-        Binding("n", "new", "New", show=False, id="new"),
-        Binding("y", "copy", "Copy", show=False, id="copy"),
-        Binding("u", "undo", "Undo", id="undo"),
-        Binding("U", "redo", "Redo", key_display="U", id="redo"),
-        Binding("ctrl+z", "undo", "Undo", show=False),
-        Binding("ctrl+r", "redo", "Redo", show=False),
+        Binding("escape", "chain", "Chain", tooltip="back to it", id="chain"),
+        Binding("f", "mend", "Fix", tooltip="what is said to be wrong", id="mend"),
+        Binding("r", "ask_again", "Ask again", tooltip="whether it fits", id="ask-again"),
+        Binding("a", "add", "Add", tooltip="a transform", id="add"),
+        Binding("x", "remove", "Remove", tooltip="this transform", id="remove"),
+        Binding(
+            "J", "move(1)", "Move", key_display="J K", tooltip="this transform down and up", id="move-down"
+        ),
+        Binding("K", "move(-1)", "Move up", key_display="K", show=False, id="move-up"),
+        Binding("t", "train", "Train", tooltip="in a new run", id="train"),
+        Binding(
+            "full_stop",
+            "batch",
+            "Batch",
+            key_display=".",
+            tooltip="one alone: loss, gradient, time",
+            id="batch",
+        ),
+        Binding("ctrl+s", "save", "Save", tooltip="as a TOML file", id="save"),
+        Binding("s", "save", "Save", tooltip="as a TOML file", show=False),
+        Binding("o", "open", "Open", tooltip="a recipe or a file", id="open"),
+        Binding("n", "new", "New", tooltip="an empty chain", show=False, id="new"),
+        Binding("y", "copy", "Copy", tooltip="the command line", show=False, id="copy"),
+        Binding("u", "undo", "Undo", tooltip="the last change", id="undo"),
+        Binding("U", "redo", "Redo", key_display="U", tooltip="what was undone", id="redo"),
+        Binding("ctrl+z", "undo", "Undo", tooltip="the last change", show=False),
+        Binding("ctrl+r", "redo", "Redo", tooltip="what was undone", show=False),
     ]
 
     def __init__(self) -> None:
@@ -121,7 +132,7 @@ class BuildScreen(Screen[None]):
             yield Chain()
             yield Side()
         yield Below()
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one(Chain).focus()
@@ -217,11 +228,12 @@ class BuildScreen(Screen[None]):
         elif step.key == "transforms":
             self.action_add()
         else:
-            self.action_form()
+            self._enter_form(now=True)
 
     def _pick(self, kind: str, current: str, title: str, then: Callable[[str | None], None]) -> None:
         catalog = self._draft.catalog
-        self.app.push_screen(Picker(title, items_of(catalog[kind]), current, trouble_of(catalog)), then)
+        trouble = [*trouble_of(catalog), *news_of(catalog)]
+        self.app.push_screen(Picker(title, items_of(catalog[kind]), current, trouble), then)
 
     def _choose(self, name: str | None) -> None:
         step = self._step
@@ -232,7 +244,11 @@ class BuildScreen(Screen[None]):
 
     def on_edited(self, event: Edited) -> None:
         event.stop()
-        step = self._step
+        event.taken()
+        # The cursor may have moved on since, and something else may have been picked.
+        step = next((step for step in self._steps if owner_of(step) == event.field.owner), None)
+        if step is None:
+            return
         key = "" if event.name == "seed" and step.key == "training" else step.key
         document = self._draft.document
         if event.value is ABSENT:
@@ -245,12 +261,20 @@ class BuildScreen(Screen[None]):
 
     def action_form(self) -> None:
         """Go into the form, once it is that of the step under the cursor."""
-        if self._arrival is not None:
-            self._arrival.stop()
+        # What is typed right after it is meant for the field.
+        self.app.hold_keys()  # type: ignore[attr-defined]
+        self._enter_form(now=True)
+
+    def _enter_form(self, now: bool = False) -> None:
+        if now or self._arrival is not None:
+            # That the cursor has moved may not have been told yet.
+            if self._arrival is not None:
+                self._arrival.stop()
             self._show_form()
         if self.query_one(Side).is_busy:
-            self.set_timer(_ARRIVAL_SECONDS, self.action_form)
+            self.set_timer(_ARRIVAL_SECONDS / 4, self._enter_form)
         else:
+            self.app.release_keys()  # type: ignore[attr-defined]
             self.add_class("-in-form")
             self.set_class(self.query_one(Form).enter(), "-in-form")
 
@@ -353,10 +377,16 @@ class BuildScreen(Screen[None]):
         """Run one batch and show its figures."""
         if not self._refuse("no batch can be run"):
             self.run_worker(self._ask_batch(), group="batch", exclusive=True, exit_on_error=False)
+            self._known.trying = True
+            self._show_facts()
 
     async def _ask_batch(self) -> None:
-        await self._known.try_batch(self.cockpit.helper, self._draft.document, self._draft.source)
-        self._show()
+        try:
+            await self._known.try_batch(self.cockpit.helper, self._draft.document, self._draft.source)
+        finally:
+            self._show()
+        if self._known.missing is not None:
+            self._say("no batch can be run before the pictures are there: 3, then g gets them", wrong=True)
 
     def action_train(self) -> None:
         """Train the pipeline in a process of its own, and go and watch it."""

@@ -55,8 +55,8 @@ class Chain(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor_down", show=False),
         Binding("k", "cursor_up", show=False),
-        Binding("enter,space", "select", "Pick", id="choose"),
-        Binding("tab", "screen.form", "Form", id="form"),
+        Binding("enter,space", "select", "Pick", tooltip="another component", id="choose"),
+        Binding("tab", "screen.form", "Form", tooltip="the parameters of this step", id="form"),
     ]
     DEFAULT_CSS = """
     Chain, Chain:focus {

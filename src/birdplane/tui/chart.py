@@ -5,7 +5,7 @@ It draws anew only what changed, and asks Textual to send only that: some bytes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -18,7 +18,7 @@ from textual.widget import Widget
 
 from birdplane.tui.axes import Axis, log_labels, tick_labels, x_axis, y_axis
 from birdplane.tui.curves import Series
-from birdplane.tui.raster import PATTERNS, Trace, braille, pattern_mask
+from birdplane.tui.raster import BRAILLE, PATTERNS, Trace, braille, pattern_mask
 
 #: What stands for the dots of a series where there is no braille.
 _MARKS = "*o+x#%"
@@ -120,11 +120,6 @@ class Chart(Widget):
         """Where the longest of the curves ends."""
         return max((one.end for one in self._series), default=0.0)
 
-    def set_series(self, series: Sequence[Series]) -> None:
-        """Draw other curves."""
-        self._series = list(series)
-        self.redraw()
-
     def style_of(self, index: int) -> Style:
         """Return the colour of the series of that index."""
         return self._style(str(index % len(PATTERNS) + 1))
@@ -222,28 +217,36 @@ class Chart(Widget):
         last = self._width if last is None else last
         ticks = self._tick_rows()
         cross = self._cross_column()
-        for row in range(self._rows):
-            empty: _Cell = ("┈", "grid") if row in ticks else _BLANK
-            cells = [self._cell(column, row) or empty for column in range(first, last)]
-            if cross is not None and first <= cross < last and cells[cross - first] == empty:
+        rows = [[("┈", "grid") if row in ticks else _BLANK] * (last - first) for row in range(self._rows)]
+        if cross is not None and first <= cross < last:
+            for cells in rows:
                 cells[cross - first] = ("│", "cross")
-            self._put(1 + row, _LABEL_WIDTH + 2 + first, cells)
+        for column in range(first, last):
+            for row, cell in self._passed(column):
+                rows[row][column - first] = cell
+        for row, cells in enumerate(rows, 1):
+            self._put(row, _LABEL_WIDTH + 2 + first, cells)
         self._mark_broken(first, last)
 
-    def _cell(self, column: int, row: int) -> _Cell | None:
-        """Return the dots of the curve that passes a cell, None where there is none."""
-        across, down = self._dots
-        shift, every = down * (self._rows - 1 - row), (1 << down) - 1
+    def _passed(self, column: int) -> Iterator[tuple[int, _Cell]]:
+        """Yield the rows in which curves pass a column, and their dots there.
+
+        A cell has one colour, so it is that of one curve: the last that is told of.
+        """
+        across = self._dots[0]
         at = column * across
-        # A cell has one colour, so it is given to one curve: the last that passes it.
-        for index in range(len(self._traces) - 1, -1, -1):
-            columns, seen = self._traces[index].columns, self._traces[index].shown
-            left = columns[at] >> shift & every if seen[at] else 0
-            right = columns[at + 1] >> shift & every if across == 2 and seen[at + 1] else 0
-            if left or right:
-                text = _MARKS[index % len(_MARKS)] if across == 1 else braille(left, right)
-                return text, str(index % len(PATTERNS) + 1)
-        return None
+        # A digit is the dots of one cell, the top one first.
+        digits = f"0{self._rows}{'x' if across == 2 else 'b'}"
+        for index, trace in enumerate(self._traces):
+            left = trace.columns[at] if trace.shown[at] else 0
+            right = trace.columns[at + 1] if across == 2 and trace.shown[at + 1] else 0
+            if not left | right:
+                continue
+            kind = str(index % len(PATTERNS) + 1)
+            mark = _MARKS[index % len(_MARKS)] if across == 1 else ""
+            for row, dots in enumerate(zip(format(left, digits), format(right, digits), strict=True)):
+                if dots != ("0", "0"):
+                    yield row, (mark or BRAILLE[dots], kind)
 
     def _mark_broken(self, first: int, last: int) -> None:
         """Put a cross on top of each column with values that are not finite."""
@@ -334,7 +337,8 @@ class Chart(Widget):
         segments: list[Segment] = []
         text, kind = "", ""
         for character, of in [*self._grid[y], ("", "end")]:
-            if of != kind:
+            # A blank takes the colour of what is before it: to change colours twice costs some 40 bytes.
+            if of != kind and character != " ":
                 if text:
                     segments.append(Segment(text, self._style(kind)))
                 text, kind = "", of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -9,6 +10,7 @@ from textual.containers import Container
 from textual.screen import Screen
 
 from birdplane.tui.chart import Chart
+from birdplane.tui.pace import Pace
 from birdplane.tui.state import Cockpit
 
 #: From here on two charts stand side by side.
@@ -62,6 +64,18 @@ class ChartScreen(Screen[None]):
 
     def charts(self) -> list[Chart]:
         return list(self.query(Chart))
+
+    def draw_frames(self, tick: Callable[[], bool]) -> None:
+        """Call `tick` for every frame from now on, as often as the settings and the processors allow.
+
+        It tells whether it drew anything.
+        """
+        pace = Pace(self.cockpit.settings.refresh)
+
+        def frame() -> None:
+            self.set_timer(pace.wait(tick()), frame)
+
+        self.set_timer(pace.wait(), frame)
 
     async def show_charts(self, *charts: Chart) -> None:
         """Replace what stands in `#charts`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from birdplane.errors import BirdplaneError
-from birdplane.pipeline import Pipeline, Problem
+from birdplane.pipeline import Pipeline, Problem, training_signature
 from birdplane.tui.steps import Document, Step, choose, drop_parameter, steps
 
 #: Whose absence leaves nothing else to check, and what is checked in its place meanwhile.
@@ -133,7 +133,20 @@ def mend_of(problem: Problem, pipeline: Pipeline) -> Mend | None:
         return Mend(f"leave {name} out", changed)
     if right:
         return Mend(f"take {right[1]}", _given(document, step.key, name, right[1]))
+    if name in step.given and _has_default(step, name, pipeline):
+        return Mend("back to the default", drop_parameter(document, step.key, name))
     return None
+
+
+def _has_default(step: Step, name: str, pipeline: Pipeline) -> bool:
+    try:
+        if step.key == "training":
+            parameters = training_signature().parameters
+        else:
+            parameters = pipeline.catalog[step.kind].signature(step.use).parameters
+    except Exception:  # a plugin's signature may do anything
+        return False
+    return name in parameters and not parameters[name].required
 
 
 def _given(document: Document, key: str, name: str, value: Any) -> Document:

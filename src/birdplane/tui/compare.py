@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
+from birdplane.comparing import differing, settings
 from birdplane.runs import Run
 from birdplane.text import plain
 from birdplane.tui import facts
 from birdplane.tui.bar import TopBar
+from birdplane.tui.cells import cut
 from birdplane.tui.chart import Chart, sample_of
 from birdplane.tui.charting import ChartScreen
 from birdplane.tui.curves import Series
-from birdplane.tui.differences import differing, settings
+from birdplane.tui.keybar import KeyBar
 from birdplane.tui.monitor import Monitor
 
 #: Epochs are few: a smoothing that is milder than that of single steps.
 _INERTIA = 0.6
+_LEAST_VALUE = 8
 
 
 class CompareScreen(ChartScreen):
@@ -61,7 +65,7 @@ class CompareScreen(ChartScreen):
         yield Container(id="charts")
         yield DataTable(id="differences", cursor_type="none", show_cursor=False, cell_padding=1)
         yield Static("They were set the same.", id="same", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     async def on_mount(self) -> None:
         losses: list[Series] = [monitor.validation_loss for monitor in self._monitors]
@@ -71,35 +75,46 @@ class CompareScreen(ChartScreen):
             Chart("validation accuracy %", accuracies, digits=2, bounds=(0, 100), names=False, id="accuracy"),
         )
         self._fill()
-        self.set_interval(1 / self.cockpit.settings.refresh, self._tick)
+        self.draw_frames(self._tick)
         self._tick()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._fill()
 
     def _fill(self) -> None:
         table: DataTable[Text] = self.query_one("#differences", DataTable)
+        charts = self.charts()
+        if not charts:
+            return
+        table.clear(columns=True)
         ascii_only = bool(getattr(self.app, "ascii_only", False))
-        chart = self.charts()[0]
+        chart = charts[0]
         table.add_column("")
         for index, monitor in enumerate(self._monitors):
             sample = (f"{sample_of(index, ascii_only)} ", Style(color=chart.style_of(index).color))
             table.add_column(Text.assemble(sample, plain(monitor.run.name)))
         rows = differing([settings(monitor.run) for monitor in self._monitors])
+        keys = max((cell_len(plain(key)) for key, _ in rows), default=0)
+        share = max(_LEAST_VALUE, (self.size.width - keys - 4) // len(self._monitors) - 2)
         for key, values in rows:
-            table.add_row(Text(plain(key), "dim"), *(Text(plain(value)) for value in values))
+            table.add_row(Text(plain(key), "dim"), *(Text(cut(value, share)) for value in values))
         self.query_one("#same").display = not rows
 
-    def _tick(self) -> None:
+    def _tick(self) -> bool:
         if not self.is_current:
-            return
+            return False
         try:
             changed = [monitor.poll() for monitor in self._monitors]
         except OSError as error:
             self.notify(plain(str(error)), severity="error", markup=False)
             self.action_back()
-            return
+            return False
         if any(monitor.behind for monitor in self._monitors):
             self.call_later(self._tick)
         elif any(changed):
             self.grow(max((facts.epochs_of(monitor) for monitor in self._monitors), default=0.0) or None)
+        return any(changed)
 
     def action_back(self) -> None:
         """Return to the list."""

@@ -8,11 +8,12 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from birdplane.tui.modal import Modal
 
-class Confirm(ModalScreen[bool]):
+
+class Confirm(Modal[bool]):
     """Asks in a line at the bottom; `y` is yes, every other key and a click elsewhere is no.
 
     Args:

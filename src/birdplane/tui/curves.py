@@ -23,6 +23,31 @@ class Range:
             self.low_positive = value
 
 
+class Blocks:
+    """The least and the greatest of stretches of a list that only ever grows: those of whole blocks are kept."""
+
+    #: Values a block.
+    SIZE = 64
+    __slots__ = ("_highs", "_lows")
+
+    def __init__(self) -> None:
+        self._lows: list[float] = []
+        self._highs: list[float] = []
+
+    def between(self, values: list[float], begin: int, end: int) -> tuple[float, float]:
+        """Return the least and the greatest of `values[begin:end]`, of which there is one at least."""
+        first, last = -(-begin // self.SIZE), end // self.SIZE
+        if first >= last:
+            here = values[begin:end]
+            return min(here), max(here)
+        for at in range(len(self._lows) * self.SIZE, last * self.SIZE, self.SIZE):
+            block = values[at : at + self.SIZE]
+            self._lows.append(min(block))
+            self._highs.append(max(block))
+        edges = values[begin : first * self.SIZE] + values[last * self.SIZE : end]
+        return min(self._lows[first:last] + edges), max(self._highs[first:last] + edges)
+
+
 class Series:
     """Points in the order of `x`; what is not finite is kept apart, so that it can be marked.
 
@@ -46,6 +71,7 @@ class Series:
         self.ys: list[float] = []
         self.broken: list[float] = []
         self._range, self._smooth_range = Range(), Range()
+        self._blocks, self._smooth_blocks = Blocks(), Blocks()
         self._smooth: list[float] = []
         self._carried = 0.0
 
@@ -84,6 +110,11 @@ class Series:
     def range(self, smoothed: bool) -> Range:
         """Return between what the values lie; of no use without any."""
         return self._range if self.values(smoothed) is self.ys else self._smooth_range
+
+    def extremes(self, begin: int, end: int, smoothed: bool) -> tuple[float, float]:
+        """Return the least and the greatest of the values of some points, of which there is one at least."""
+        values = self.values(smoothed)
+        return (self._blocks if values is self.ys else self._smooth_blocks).between(values, begin, end)
 
     def nearest(self, x: float, smoothed: bool = False) -> tuple[float, float] | None:
         """Return the point closest to `x`, or None where there are none."""

@@ -10,10 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.events import Resize
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from birdplane.tui.asking import HelperTrouble
 from birdplane.tui.bar import TopBar
+from birdplane.tui.blocks import Picture, unpack
 from birdplane.tui.cells import MUTED
 from birdplane.tui.datafacts import (
     SIDES,
@@ -25,6 +26,7 @@ from birdplane.tui.datafacts import (
     title_line,
 )
 from birdplane.tui.inquiring import InquiringScreen
+from birdplane.tui.keybar import KeyBar
 from birdplane.tui.messages import (
     Waiting,
     key_lines,
@@ -33,7 +35,7 @@ from birdplane.tui.messages import (
     trouble_sentence,
     trouble_words,
 )
-from birdplane.tui.picture import Picture, PictureGrid, Shape, cells_of, unpack
+from birdplane.tui.picture import PictureGrid, Shape, cells_of, detail_of
 
 _OPENING = "Opening the pictures. The first time PyTorch is loaded, which takes some seconds."
 
@@ -68,16 +70,24 @@ class DataScreen(InquiringScreen):
         (110, "-roomy"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right", "page(1)", "Page", key_display="←→", id="data-next"),
+        Binding("right", "page(1)", "Page", tooltip="more pictures", key_display="←→", id="data-next"),
         Binding("left", "page(-1)", "Page before", show=False),
-        Binding("down", "stage(1)", "Step", key_display="↑↓", id="data-step"),
+        Binding(
+            "down", "stage(1)", "Step", tooltip="after the next transform", key_display="↑↓", id="data-step"
+        ),
         Binding("up", "stage(-1)", "Step before", show=False),
-        Binding("c", "filter(1)", "Class", id="data-class"),
+        Binding("c", "filter(1)", "Class", tooltip="those of one class", id="data-class"),
         Binding("C", "filter(-1)", "Class before", show=False),
-        Binding("s", "split", "Split", id="data-split"),
-        Binding("z", "size", "Size", id="data-size"),
-        Binding("i", "figures", "Figures", id="data-figures"),
-        Binding("r", "redraw", "Draw anew", id="data-redraw"),
+        Binding("s", "split", "Split", tooltip="training or validation", id="data-split"),
+        Binding("z", "size", "Size", tooltip="of the pictures", id="data-size"),
+        Binding(
+            "i",
+            "figures",
+            "Figures",
+            tooltip="counts and statistics, and the rest of them",
+            id="data-figures",
+        ),
+        Binding("r", "redraw", "Draw anew", tooltip="other random changes", id="data-redraw"),
         Binding("r", "retry", "Try again", id="data-retry"),
         Binding("g", "fetch", "Get them", id="data-fetch"),
         Binding("o", "offline", "Drawn pictures", id="data-offline"),
@@ -111,7 +121,7 @@ class DataScreen(InquiringScreen):
             with VerticalScroll(id="panel", can_focus=False):
                 yield Static(id="figures", markup=False)
         yield Static(id="message", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     @property
     def _grid(self) -> PictureGrid:
@@ -161,18 +171,19 @@ class DataScreen(InquiringScreen):
                 count=self._most(),
                 stage=view.stage,
                 draw=view.draw,
-                side=view.side,
+                side=view.side * detail_of(self.app),
             )
         except HelperTrouble as trouble:
             self.fail(trouble)
             return
         self._waiting, self._note, self._missing = None, "", answer.get("missing")
         if self._missing is None:
+            answer["thumbnails"]["side"] = view.side
             self._page, self._pictures, self._shown = answer, unpack(answer["thumbnails"]), view
         self._show()
         if self._missing is not None:
             return
-        self.call_after_refresh(self._refill)
+        self.on_picture_grid_resized()
         if self._statistics is None:
             self.work(self._ask_statistics, "statistics")
 
@@ -213,9 +224,8 @@ class DataScreen(InquiringScreen):
         self.set_class(event.size.height < 30, "-flat")
         if self._page is not None:
             self._show()
-            self.call_after_refresh(self._refill)
 
-    def _refill(self) -> None:
+    def on_picture_grid_resized(self) -> None:
         """Ask for more where there is room for more; the title says how many are seen."""
         if self._page is None:
             return
@@ -360,8 +370,13 @@ class DataScreen(InquiringScreen):
         self._change(side=larger[0] if larger else sides[0])
 
     def action_figures(self) -> None:
-        """Show counts and statistics in place of the pictures, where there is no room for both."""
+        """Show counts and statistics in place of the pictures, if there is not room for both; then their rest."""
+        panel = self.query_one("#panel")
+        if self.has_class("-figures") and panel.scroll_offset.y < panel.max_scroll_y:
+            panel.scroll_page_down(animate=False)
+            return
         self.toggle_class("-figures")
+        panel.scroll_home(animate=False)
         self.call_after_refresh(self._show)
 
     def action_redraw(self) -> None:

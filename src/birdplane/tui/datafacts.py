@@ -11,9 +11,10 @@ from rich.cells import cell_len
 from textual.content import Content
 
 from birdplane.text import plain
+from birdplane.tui.blocks import Picture
 from birdplane.tui.cells import MUTED, bar, cut, left, right
 from birdplane.tui.facts import fitted
-from birdplane.tui.picture import Picture, Tile
+from birdplane.tui.picture import Tile
 
 Page = dict[str, Any]
 """The helper's answer to `pictures`."""

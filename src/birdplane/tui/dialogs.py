@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from birdplane.text import plain
+from birdplane.tui.modal import Modal
 
 
-class SaveAs(ModalScreen[Path | None]):
+class SaveAs(Modal[Path | None]):
     """Ask for the name of a pipeline file; a name that is taken must be confirmed.
 
     Args:

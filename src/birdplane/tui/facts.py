@@ -13,6 +13,7 @@ from birdplane.tui.monitor import Monitor
 
 #: The style of a state's dot; the word beside it says the same without colour.
 STATE_STYLES = {
+    "preparing": "$text-success",
     "running": "$text-success",
     "starting": "$text-success",
     "paused": "$text-warning",
@@ -76,13 +77,15 @@ def progress_bar(monitor: Monitor, width: int, ascii_only: bool = False) -> Cont
 def pace_words(monitor: Monitor, status: Status) -> list[str]:
     """Return pictures a second and the share of time that waits for data, while it trains."""
     progress = monitor.progress
-    if progress is None or not status.live:
+    if progress is None or status.state != "running":
         return []
     return [f"{progress.samples_per_second:,.0f} pictures/s", f"{100 * progress.wait:.0f} % waiting for data"]
 
 
-def memory_words(memory: int | None) -> str:
-    return f"{size(memory)} memory" if memory else ""
+def memory_words(memory: int | None, gpu: int | None = None) -> str:
+    """Return the memory of the process, and beside it that of its GPU where it has one."""
+    words = [f"{size(memory)} memory" if memory else "", f"GPU {size(gpu)}" if gpu else ""]
+    return ", ".join(word for word in words if word)
 
 
 def best_words(monitor: Monitor) -> str:

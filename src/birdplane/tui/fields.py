@@ -21,19 +21,47 @@ from birdplane.tui.values import ABSENT, kind_of, parse, shown, shown_default
 
 
 class Edited(Message):
-    """A person gave a parameter another value; `ABSENT` where it is left to its default."""
+    """A person gave a parameter another value; `ABSENT` where it is left to its default.
 
-    def __init__(self, name: str, value: Any) -> None:
+    Whoever takes the value says so with `taken`: until then the field shows no other.
+    """
+
+    def __init__(self, field: Editor, name: str, value: Any) -> None:
         super().__init__()
         self.name = name
         self.value = value
+        self.field = field
+
+    def taken(self) -> None:
+        """Say that what is shown from now on knows of the value."""
+        self.field.awaited -= 1
 
 
-class Line(Input):
+class Editor:
+    """What both kinds of field are: they belong to somebody, and tell when a person changes them.
+
+    Args:
+        parameter: whose value the field holds.
+        owner: whose parameter that is.
+    """
+
+    def __init__(self, parameter: Parameter, owner: object) -> None:
+        self._parameter = parameter
+        self.owner = owner
+        #: How many values were told and are not taken yet.
+        self.awaited = 0
+
+    def _edited(self, value: Any) -> Edited:
+        self.awaited += 1
+        return Edited(self, self._parameter.name, value)
+
+
+class Line(Input, Editor):
     """A field to type in. What is typed is handed on as it stands, right or wrong.
 
     Args:
         parameter: whose value it holds.
+        owner: whose parameter that is.
         value: that value, or `ABSENT`.
     """
 
@@ -47,15 +75,17 @@ class Line(Input):
     Line:focus { background: $primary-muted; }
     """
 
-    def __init__(self, parameter: Parameter, value: Any) -> None:
-        self._parameter = parameter
+    def __init__(self, parameter: Parameter, owner: object, value: Any) -> None:
+        Editor.__init__(self, parameter, owner)
         placeholder = plain(shown_default(parameter))
         self._last = plain(shown(value))
-        super().__init__(self._last, placeholder=placeholder, select_on_focus=False)
+        Input.__init__(self, self._last, placeholder=placeholder, select_on_focus=False)
 
     def show(self, value: Any) -> None:
         """Show a value that was not typed here; what is typed and means the same stays as it is."""
-        if not _same(parse(self.value, self._parameter), value):
+        # A value from before the last letters were typed would take them away again.
+        ahead = self.awaited or self.value != self._last
+        if not ahead and not _same(parse(self.value, self._parameter), value):
             self.value = self._last = plain(shown(value))
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -63,7 +93,7 @@ class Line(Input):
         # What was put here by the program is not what a person typed, nor what it was shortened to for the screen.
         if event.value != self._last:
             self._last = event.value
-            self.post_message(Edited(self._parameter.name, parse(event.value, self._parameter)))
+            self.post_message(self._edited(parse(event.value, self._parameter)))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -78,11 +108,12 @@ def _same(left: Any, right: Any) -> bool:
     return type(left) is type(right) and bool(left == right)
 
 
-class Options(Widget, can_focus=True):
+class Options(Widget, Editor, can_focus=True):
     """A row of options, of which one holds; it takes as many lines as its width asks for.
 
     Args:
         parameter: whose value it holds.
+        owner: whose parameter that is.
         value: that value, or `ABSENT`.
     """
 
@@ -91,7 +122,7 @@ class Options(Widget, can_focus=True):
         Binding("right,space,enter", "step(1)", "Next option", key_display="space"),
         Binding("up", "app.focus_previous", show=False),
         Binding("down", "app.focus_next", show=False),
-        Binding("ctrl+d,backspace,delete", "default", "Default", id="default", key_display="^d"),
+        Binding("d,ctrl+d,backspace,delete", "default", "Default", id="default", key_display="d"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"options--chosen", "options--other", "options--wrong"}
     DEFAULT_CSS = """
@@ -104,15 +135,16 @@ class Options(Widget, can_focus=True):
 
     value: reactive[Any] = reactive(None, layout=True)
 
-    def __init__(self, parameter: Parameter, value: Any) -> None:
-        super().__init__()
-        self._parameter = parameter
+    def __init__(self, parameter: Parameter, owner: object, value: Any) -> None:
+        Widget.__init__(self)
+        Editor.__init__(self, parameter, owner)
         self._choices = _options(parameter)
         self.set_reactive(Options.value, value)
 
     def show(self, value: Any) -> None:
         """Show a value that was not chosen here."""
-        self.value = value
+        if not self.awaited:
+            self.value = value
 
     @property
     def _chosen(self) -> int | None:
@@ -180,7 +212,7 @@ class Options(Widget, can_focus=True):
 
     def _take(self, value: Any) -> None:
         self.value = value
-        self.post_message(Edited(self._parameter.name, value))
+        self.post_message(self._edited(value))
 
 
 def _options(parameter: Parameter) -> list[tuple[str, Any]]:
@@ -196,6 +228,6 @@ def _options(parameter: Parameter) -> list[tuple[str, Any]]:
 Field = Line | Options
 
 
-def field_for(parameter: Parameter, value: Any) -> Field:
-    """Return the widget for a parameter and its value (`ABSENT`: not given)."""
-    return (Options if kind_of(parameter) in ("choice", "switch") else Line)(parameter, value)
+def field_for(parameter: Parameter, owner: object, value: Any) -> Field:
+    """Return the widget for a parameter of an owner and its value (`ABSENT`: not given)."""
+    return (Options if kind_of(parameter) in ("choice", "switch") else Line)(parameter, owner, value)

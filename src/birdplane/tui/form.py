@@ -42,9 +42,9 @@ class Note(Static):
 class Row(Grid):
     """One parameter: its name, its field, its note."""
 
-    def __init__(self, parameter: Parameter, value: Any) -> None:
+    def __init__(self, parameter: Parameter, owner: object, value: Any) -> None:
         self.parameter = parameter
-        self.editor: Field = field_for(parameter, value)
+        self.editor: Field = field_for(parameter, owner, value)
         super().__init__(classes="-options" if isinstance(self.editor, Options) else "")
         self.note = Note(parameter)
         self._label = Static(Content(plain(parameter.name)), classes="label")
@@ -86,7 +86,7 @@ class Form(VerticalScroll, can_focus=False):
 
     async def show(
         self,
-        identity: object,
+        owner: object,
         parameters: Sequence[Parameter],
         given: Mapping[str, Any],
         wrong: Mapping[str, str],
@@ -94,14 +94,16 @@ class Form(VerticalScroll, can_focus=False):
         """Show the fields of a component.
 
         Args:
-            identity: what the fields belong to; as long as it stays the same the widgets stay, and the cursor.
+            owner: what the fields belong to; as long as it and their names stay the same the widgets stay, and the
+                cursor.
             parameters: the fields.
             given: the values that are given.
             wrong: what is wrong, a sentence for each name.
         """
+        identity = owner, frozenset(parameter.name for parameter in parameters)
         if identity != self._identity:
             self._identity = identity
-            await self._fill([Row(p, given.get(p.name, ABSENT)) for p in parameters])
+            await self._fill([Row(p, owner, given.get(p.name, ABSENT)) for p in parameters])
         for row in self.query_children(Row):
             row.show(given.get(row.parameter.name, ABSENT), wrong.get(row.parameter.name, ""))
 
@@ -124,7 +126,10 @@ class Form(VerticalScroll, can_focus=False):
         rows = list(self.query_children(Row))
         if not rows:
             return False
-        next((row for row in rows if row.has_class("-wrong")), rows[0]).editor.focus()
+        editor = next((row for row in rows if row.has_class("-wrong")), rows[0]).editor
+        self.screen.set_focus(editor)
+        if self.screen.focused is not editor:  # the form comes into view only with the next layout
+            editor.focus()
         return True
 
     def on_resize(self, event: events.Resize) -> None:

@@ -8,12 +8,14 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Static
+
+from birdplane.tui.modal import Modal
 
 _EVERYWHERE = (
     ("1 to 5", "the five screens"),
-    ("ctrl+p", "every action by name"),
+    ("ctrl+p :", "every action by name"),
     ("?", "this help"),
     ("q", "leave; a run that trains goes on"),
 )
@@ -28,7 +30,7 @@ _GLYPHS = {
 }
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Modal[None]):
     """The keys of the screen below.
 
     Args:
@@ -93,10 +95,23 @@ def own_bindings(screen: Screen[Any]) -> list[ActiveBinding]:
 
 
 def _is_textuals(active: ActiveBinding) -> bool:
-    if type(active.node).__module__.startswith("textual."):
-        return True
+    for kind in type(active.node).__mro__:
+        if kind.__module__.startswith("textual."):
+            theirs = (binding for binding in vars(kind).get("BINDINGS", []) if isinstance(binding, Binding))
+            if any(
+                (b.action, b.description) == (active.binding.action, active.binding.description)
+                for b in theirs
+            ):
+                return True
     own = (binding.action for binding in Screen.BINDINGS if isinstance(binding, Binding))
     return active.binding.system or active.binding.action in own
+
+
+def palette_words(active: ActiveBinding) -> str:
+    """Return what the palette says below an action: its key, and what it does."""
+    words = active.tooltip or active.binding.tooltip
+    key = _shown(active.binding)
+    return f"{key}   {words}" if words else key
 
 
 def _words(active: ActiveBinding) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 from rich.cells import cell_len
 
 from birdplane.text import plain
+from birdplane.tui.blocks import unpack
 from birdplane.tui.cells import bar, cut, left, right
-from birdplane.tui.picture import Line, Shape, Tile, cells_of, unpack
+from birdplane.tui.picture import Line, Shape, Tile, cells_of
 
 BESIDE = 21  # cells of the text beside a picture
 _PERCENT = 6

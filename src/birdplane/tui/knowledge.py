@@ -25,6 +25,7 @@ class Knowledge:
         missing: where the pictures should be, if they are not at hand.
         trouble: why the helper did not answer, where asking again may help.
         batch: the helper's answer about one batch.
+        trying: whether one is run just now.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Knowledge:
     missing: Missing | None = None
     trouble: str = ""
     batch: dict[str, Any] | None = None
+    trying: bool = False
 
     @property
     def all(self) -> list[Problem]:
@@ -69,7 +71,11 @@ class Knowledge:
 
     async def try_batch(self, helper: Helper, document: Document, source: str) -> None:
         """Ask the helper for the figures of one batch."""
-        self.batch = await self._answer(helper, "dry_step", document, source)
+        self.trying = True
+        try:
+            self.batch = await self._answer(helper, "dry_step", document, source)
+        finally:
+            self.trying = False
 
     async def _answer(
         self, helper: Helper, question: str, document: Document, source: str
@@ -86,6 +92,7 @@ class Knowledge:
         self.misfit = None
         if lack := answer.get("missing"):
             self.missing = Missing(Path(lack["place"]), lack["size"])
+            self.rehearsal = None
             return None
         return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from birdplane.errors import BirdplaneError, UsageError
-from birdplane.runs import Run, RunSummary
+from birdplane.runs import LIVE, Run, RunSummary
 from birdplane.text import ago, duration, plain
 
 
@@ -41,15 +42,16 @@ def _epochs(run: RunSummary) -> str:
 
 
 COLUMNS = (
-    Column("run", lambda run, _: plain(run.name), lambda run: run.name, falling=False, left=True),
-    Column("state", lambda run, _: run.state, lambda run: run.state, falling=False, left=True),
-    Column("epoch", lambda run, _: _epochs(run), lambda run: run.epoch, width=11),
+    Column("run", lambda run, _: plain(run.name), lambda run: run.name, falling=False, left=True, width=6),
+    Column("state", lambda run, _: run.state, lambda run: run.state, falling=False, left=True, width=9),
+    Column("epoch", lambda run, _: _epochs(run), lambda run: run.epoch, width=10),
     Column("best", lambda run, _: _percent(run.best_accuracy), lambda run: run.best_accuracy),
     Column(
         "changed",
         lambda run, now: ago(now - run.updated) if run.updated else "",
-        lambda run: run.updated,
-        width=14,
+        # Runs that train all change now: in turns they would pass one another below the cursor.
+        lambda run: math.inf if run.state in LIVE else run.updated,
+        width=12,
     ),
     Column("last", lambda run, _: _percent(run.validation_accuracy), lambda run: run.validation_accuracy),
     Column("loss", lambda run, _: _figure(run.train_loss), lambda run: run.train_loss, falling=False),

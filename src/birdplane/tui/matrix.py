@@ -84,8 +84,11 @@ class ConfusionMatrix(Widget):
         count, total = self._counts[row][column], sum(self._counts[row])
         truth, taken = plain(self._labels[row]), plain(self._labels[column])
         share = f" ({100 * count / total:.1f} %)" if total else ""
-        verb = "recognised" if row == column else f"taken for {taken}"
-        return f"{truth} {verb}: {count:,} of {total:,}{share}"
+        if row != column:
+            return f"{truth} taken for {taken}: {count:,} of {total:,}{share}"
+        all_taken = sum(line[column] for line in self._counts)
+        precision = f"; precision {100 * count / all_taken:.1f} %" if all_taken else ""
+        return f"{truth} recognised: {count:,} of {total:,}{share}{precision}"
 
     # Measures.
 

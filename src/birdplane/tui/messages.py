@@ -8,7 +8,7 @@ from typing import Any
 
 from textual.content import Content
 
-from birdplane.text import duration, plain, size
+from birdplane.text import amount, duration, plain, size
 from birdplane.tui.asking import HelperTrouble, Progress
 from birdplane.tui.cells import MUTED, bar
 
@@ -54,6 +54,13 @@ def missing_words(name: str, missing: dict[str, Any]) -> Content:
     )
 
 
+def require_pictures(answer: dict[str, Any]) -> None:
+    """Raise `HelperTrouble` where an answer about a run says that its pictures are not here."""
+    if answer.get("missing"):
+        place = answer["missing"]["place"]
+        raise HelperTrouble(f"the run's pictures are not on this machine: expected in {place!r}", "failed")
+
+
 class Waiting:
     """Words for what is being waited for, with a bar as soon as it is known how far it is."""
 
@@ -89,7 +96,7 @@ class Waiting:
     def _amount(self, progress: Progress) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = progress.done / seconds
-        parts = [_of(progress)]
+        parts = [amount(progress.done, progress.total, progress.unit)]
         # Before a second has gone, a rate says nothing.
         if seconds >= 1 and progress.done:
             if progress.unit == "B":
@@ -97,11 +104,3 @@ class Waiting:
             if progress.total:
                 parts.append(f"{duration(max(0.0, (progress.total - progress.done) / rate))} left")
         return ", ".join(parts)
-
-
-def _of(progress: Progress) -> str:
-    if progress.unit == "B":
-        total = f" of {size(progress.total)}" if progress.total else ""
-        return f"{size(progress.done)}{total}"
-    total = f" of {progress.total:,}" if progress.total else ""
-    return f"{progress.done:,}{total} {progress.unit}"

@@ -36,6 +36,9 @@ class Monitor:
         self.saved: Checkpoint | None = None
         self.alerts: list[Alert] = []
         self.step = 0
+        #: Bytes, as last told: of the process, and what it keeps of its GPU.
+        self.memory: int | None = None
+        self.gpu_memory: int | None = None
         self._recent: deque[tuple[float, int]] = deque()
         self._told_this_epoch = False
         for series in self.series:
@@ -87,6 +90,8 @@ class Monitor:
 
     def _take(self, event: Event) -> None:
         self.step = max(self.step, event.step)
+        if isinstance(event, Progress | Heartbeat):
+            self.memory, self.gpu_memory = event.memory, event.gpu_reserved
         if isinstance(event, Progress):
             self._take_progress(event)
         elif isinstance(event, Epoch):

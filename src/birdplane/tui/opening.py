@@ -13,7 +13,7 @@ from birdplane.tui.command import command_line
 from birdplane.tui.dialogs import SaveAs
 from birdplane.tui.draft import UNTITLED, Draft
 from birdplane.tui.knowledge import Knowledge
-from birdplane.tui.picker import Item, Picker, items_of, trouble_of
+from birdplane.tui.picker import Item, Picker, items_of, news_of, trouble_of
 from birdplane.tui.saving import nearby, save
 from birdplane.tui.steps import Document, Step
 
@@ -32,7 +32,13 @@ def picker(draft: Draft) -> Picker:
     empty = Item(EMPTY, UNTITLED, "An empty chain.")
     items = [*recipes, *files, empty]
     current = next((item.value for item in items if item.name == draft.source), "")
-    return Picker("Open a recipe or a pipeline file", items, current, trouble_of(draft.catalog), _typed)
+    return Picker(
+        "Open a recipe or a pipeline file",
+        items,
+        current,
+        [*trouble_of(draft.catalog), *news_of(draft.catalog)],
+        _typed,
+    )
 
 
 def _typed(text: str) -> Item | None:

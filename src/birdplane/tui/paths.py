@@ -8,14 +8,19 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
+from textual.content import Content
 from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
+from birdplane.tui.cells import cut
+from birdplane.tui.modal import Modal
+
 _MOST_ENTRIES = 5000
+_HINT = "Tab completes, or lists what there is; Enter takes it, Esc goes back"
 
 
 class PathSuggester(Suggester):
@@ -48,7 +53,22 @@ def completed(value: str) -> str | None:
     return value[: len(value) - len(begin)] + name if name.isprintable() else None
 
 
-class PathPrompt(ModalScreen[str | None]):
+def choices(value: str) -> list[str]:
+    """Return the files and folders, by name, with which a path could go on; none where its folder cannot be read."""
+    folder, begin = os.path.split(value)
+    try:
+        with os.scandir(Path(folder or ".").expanduser()) as entries:
+            found = [
+                entry.name + (os.sep if entry.is_dir() else "")
+                for entry in islice(entries, _MOST_ENTRIES)
+                if entry.name.startswith(begin) and (begin or not entry.name.startswith("."))
+            ]
+    except (OSError, ValueError):
+        return []
+    return sorted(found)
+
+
+class PathPrompt(Modal[str | None]):
     """One line at the bottom in which a path is typed; gives it back, or None.
 
     Args:
@@ -81,11 +101,25 @@ class PathPrompt(ModalScreen[str | None]):
         with Vertical():
             yield Static(self._label, markup=False)
             yield Input(self._start, suggester=PathSuggester(), compact=True)
-            yield Static("Tab completes, Enter takes it, Esc goes back", classes="hint", markup=False)
+            yield Static(_HINT, classes="hint", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip() or None)
 
     def action_complete(self) -> None:
         """Take the completion."""
-        self.query_one(Input).action_cursor_right()
+        field = self.query_one(Input)
+        before = field.value
+        field.action_cursor_right()
+        if field.value == before:
+            self._tell_choices(before)
+
+    @work(exclusive=True)
+    async def _tell_choices(self, value: str) -> None:
+        """Say what there is to go on with, where nothing can be completed."""
+        names = await asyncio.to_thread(choices, value)
+        said = "   ".join(names) if names else "nothing here is called that"
+        self.query_one(".hint", Static).update(Content(cut(said, self.size.width - 2)))
+
+    def on_input_changed(self) -> None:
+        self.query_one(".hint", Static).update(_HINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -12,12 +13,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from birdplane.plugins import GROUP
 from birdplane.registry import Registry
 from birdplane.text import plain
+from birdplane.tui.modal import Modal
 from birdplane.tui.signatures import ScreenCatalog
 
 #: More lines than anybody reads; a model zoo has thousands.
@@ -42,10 +44,31 @@ def items_of(registry: Registry) -> list[Item]:
 
 
 def trouble_of(catalog: ScreenCatalog) -> list[str]:
-    """Return a sentence for each plugin that brings nothing, though it should."""
-    return [
+    """Return a sentence for each plugin that brings nothing, though it should, or less than it should."""
+    whole = [
         f"{plugin.name} (of {plugin.package or 'no package'}) is {plugin.status}: {plugin.reason}"
         for plugin in catalog.plugins().trouble()
+    ]
+    whole += [
+        f"{plugin.name} (of {plugin.package or 'no package'}) {note}"
+        for plugin in catalog.plugins().ok()
+        for note in plugin.notes
+        if note.startswith(("imports ", "takes "))
+    ]
+    return whole + [
+        f"{part.plugin} (of {part.provenance.package or 'no package'}) is broken in part: {part.reason}"
+        for part in catalog.trouble()
+    ]
+
+
+def news_of(catalog: ScreenCatalog) -> list[str]:
+    """Return a sentence for each plugin that was installed after this program was begun."""
+    known = {plugin.name for plugin in catalog.plugins().found}
+    return [
+        f"{point.name} (of {point.dist.name if point.dist else 'no package'}) was installed meanwhile: "
+        "it is there when the cockpit is begun again"
+        for point in entry_points(group=GROUP)
+        if point.name not in known
     ]
 
 
@@ -71,7 +94,7 @@ def _scattered(letters: str, name: str) -> bool:
     return len(letters) > 1 and all(letter in rest for letter in letters)
 
 
-class Picker(ModalScreen[str | None]):
+class Picker(Modal[str | None]):
     """Ask for one of the items; the result is its value, or None.
 
     Args:
@@ -90,9 +113,10 @@ class Picker(ModalScreen[str | None]):
         Binding("pagedown", "move('page_down')", show=False),
     ]
     DEFAULT_CSS = """
-    Picker { align: center middle; background: $background 60%; }
+    Picker { align: center top; background: $background 60%; }
     Picker > Vertical {
         width: 90%; max-width: 110; height: auto; max-height: 90%; background: $surface; padding: 1 2;
+        margin-top: 2;
     }
     Picker .title { height: 1; text-style: bold; margin-bottom: 1; }
     Picker Input, Picker Input:focus { height: 1; border: none; padding: 0 1; background: $surface-lighten-1; }
@@ -103,9 +127,11 @@ class Picker(ModalScreen[str | None]):
     Picker OptionList > .option-list--option { padding: 0 1; }
     Picker OptionList > .option-list--option-highlighted { background: $primary-muted; color: $foreground; }
     Picker .trouble { height: auto; max-height: 4; color: $text-error; padding: 0 1; margin-top: 1; }
+    Picker .about { height: auto; max-height: 2; padding: 0 1; margin-top: 1; }
     Picker .foot { height: 1; color: $text-muted; padding: 0 1; margin-top: 1; }
-    Picker.-vertical-low > Vertical { padding: 0 2; max-height: 100%; }
-    Picker.-vertical-low .title, Picker.-vertical-low .foot { margin: 0; }
+    Picker.-vertical-low > Vertical { padding: 0 2; max-height: 100%; margin-top: 0; }
+    Picker.-vertical-low .title, Picker.-vertical-low .foot, Picker.-vertical-low .about { margin: 0; }
+    Picker.-vertical-low .about { max-height: 1; }
     Picker.-vertical-low OptionList { max-height: 9; margin: 0; }
     """
     VERTICAL_BREAKPOINTS = [(0, "-vertical-low"), (20, "-vertical-high")]
@@ -133,6 +159,7 @@ class Picker(ModalScreen[str | None]):
             options = OptionList(markup=False)
             options.can_focus = False
             yield options
+            yield Static("", classes="about")
             if self._trouble:
                 yield Static(Content("\n".join(plain(text) for text in self._trouble)), classes="trouble")
             yield Static("", classes="foot")
@@ -141,7 +168,8 @@ class Picker(ModalScreen[str | None]):
         self._fill("")
 
     def on_resize(self, event: events.Resize) -> None:
-        self.call_after_refresh(self._fill, self.query_one(Input).value)
+        # With what is typed by then: keys may come before the first layout.
+        self.call_after_refresh(lambda: self._fill(self.query_one(Input).value))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -160,6 +188,12 @@ class Picker(ModalScreen[str | None]):
         count = f"{len(found)} of {len(self._items)}{more}"
         words = f"{count}   enter takes it" if self._shown else "nothing is called that"
         self.query_one(".foot", Static).update(Content(f"{words}   esc goes back"))
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        event.stop()
+        # In full: the lines have no room for it.
+        about = self._shown[event.option_index].summary if event.option_index < len(self._shown) else ""
+        self.query_one(".about", Static).update(Content(plain(about)))
 
     def action_move(self, action: str) -> None:
         """Move the cursor of the list, while the keyboard stays with the filter."""

@@ -1,102 +1,49 @@
-"""Pictures in a terminal: a half block is two pixels, one above the other, in its two colours; exact, not scaled.
-
-Where there are no colours or no such character, a ramp of ASCII characters stands for the brightness.
-"""
+"""Pictures on a screen, as tiles in a grid, with text beside and below them."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from rich.cells import cell_len
-from rich.color import Color, ColorType
-from rich.color_triplet import ColorTriplet
 from rich.segment import Segment
 from rich.style import Style
-from textual.app import App
-from textual.geometry import Size
+from textual.geometry import Region, Size
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.worker import Worker
 
-_RAMP = " .:-=+*#%@"
+from birdplane.tui.blocks import Picture, ascii_ramp, half_blocks, shrunk
+from birdplane.tui.drawing import Drawing
+from birdplane.tui.graphics import DETAIL, shows_colour
+from birdplane.tui.sixel import Overlaid, Place, Sixels, placed
+
 Line = Sequence[tuple[str, str]]
 """One line of text beside or below a picture: pairs of a text and the name of its style, see `PictureGrid`."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture as the helper sends it: `rgb` holds height x width x 3 bytes."""
-
-    width: int
-    height: int
-    rgb: bytes
-
-
-def unpack(thumbnails: Mapping[str, Any]) -> list[Picture]:
-    """Return the pictures of an answer's `thumbnails`."""
-    width, height = int(thumbnails["width"]), int(thumbnails["height"])
-    pixels, size = base64.b64decode(thumbnails["rgb"]), width * height * 3
-    return (
-        [Picture(width, height, pixels[at : at + size]) for at in range(0, len(pixels), size)] if size else []
-    )
-
-
 def cells_of(thumbnails: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the columns and rows that each picture of an answer's `thumbnails` takes, at least one."""
-    return max(1, int(thumbnails["width"])), max(1, -(-int(thumbnails["height"]) // 2))
+    """Return the columns and rows that each picture of an answer's `thumbnails` takes, at least one.
+
+    Where it has a `side`, pictures are larger than what they are drawn in: so many columns at most.
+    """
+    width, height = int(thumbnails["width"]), int(thumbnails["height"])
+    share = min(1.0, int(thumbnails.get("side", width + height)) / max(1, width, height))
+    return max(1, round(share * width)), max(1, -(-round(share * height) // 2))
 
 
-@lru_cache(maxsize=4096)
-def _colour(rgb: bytes) -> Color:
-    # What Color.from_rgb makes, but for a name that nobody reads and that takes half of the time.
-    return Color("", ColorType.TRUECOLOR, None, ColorTriplet(*rgb))
+def detail_of(app: Any) -> int:
+    """Return how many times as large as their cells pictures are to be asked for."""
+    drawing = _drawing_of(app)
+    return DETAIL if drawing is not None and drawing.in_full else 1
 
 
-def half_blocks(picture: Picture, background: Color | None = None) -> list[list[Segment]]:
-    """Return a picture as rows of segments; below an odd last row of pixels is the background."""
-    rows, stride, pixels = [], picture.width * 3, picture.rgb
-    for top in range(0, picture.height, 2):
-        upper = pixels[top * stride : (top + 1) * stride]
-        lower = pixels[(top + 1) * stride : (top + 2) * stride]
-        rows.append(
-            [
-                Segment(
-                    "▀",
-                    Style.from_color(
-                        _colour(upper[x : x + 3]), _colour(lower[x : x + 3]) if lower else background
-                    ),
-                )
-                for x in range(0, stride, 3)
-            ]
-        )
-    return rows
-
-
-def ascii_ramp(picture: Picture) -> list[list[Segment]]:
-    """Return a picture as rows of characters, the denser the brighter, each for two pixels one above the other."""
-    rows = []
-    light = [
-        (299 * r + 587 * g + 114 * b) // 1000
-        for r, g, b in zip(picture.rgb[::3], picture.rgb[1::3], picture.rgb[2::3], strict=True)
-    ]
-    for top in range(0, picture.height, 2):
-        upper = light[top * picture.width : (top + 1) * picture.width]
-        lower = light[(top + 1) * picture.width : (top + 2) * picture.width] or upper
-        shades = (
-            (above + below) * (len(_RAMP) - 1) // 510 for above, below in zip(upper, lower, strict=True)
-        )
-        rows.append([Segment("".join(_RAMP[shade] for shade in shades))])
-    return rows
-
-
-def shows_colour(app: App[Any]) -> bool:
-    """Tell whether pictures can be drawn in colour; sixteen colours are too few to know a bird by."""
-    if getattr(app, "ascii_only", False) or app.no_color:
-        return False
-    return app.console.color_system in ("256", "truecolor", "windows")
+def _drawing_of(app: Any) -> Drawing | None:
+    """Return what draws in full in a program; none in one that is not the cockpit."""
+    return getattr(app, "drawing", None)
 
 
 @dataclass(frozen=True)
@@ -150,11 +97,15 @@ class PictureGrid(Widget):
     }
     """
 
+    class Resized(Message):
+        """Another number of tiles may fit by now."""
+
     def __init__(self, shape: Shape, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._shape = shape
         self._tiles: Sequence[Tile] = ()
         self._strips: list[Strip] | None = None
+        self._encoding: Worker[None] | None = None
 
     @property
     def shape(self) -> Shape:
@@ -189,6 +140,7 @@ class PictureGrid(Widget):
 
     def on_resize(self) -> None:
         self._redraw()
+        self.post_message(self.Resized())
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -202,6 +154,53 @@ class PictureGrid(Widget):
         if self._strips is None:
             self._strips = self._drawn()
         return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        strips = super().render_lines(crop)
+        sixels = self._sixels
+        if sixels is None or crop.size != self.size:
+            return strips
+        left, lacking = self.content_region.x, False
+        for top, places in self._places():
+            over = ""
+            for number, place in enumerate(places):
+                sequence = sixels.find(place)
+                lacking = lacking or sequence is None
+                if sequence:
+                    column = left + number * (self._shape.width + self._shape.space)
+                    over += placed(sequence, column, self._shape.rows - 1)
+            last = top + self._shape.rows - 1
+            if over and last < len(strips):
+                strips[last] = Overlaid(strips[last], over)
+        if lacking and (self._encoding is None or self._encoding.is_finished):
+            self._encoding = self.run_worker(self._encode(), group="sixels", exit_on_error=False)
+        return strips
+
+    @property
+    def _sixels(self) -> Sixels | None:
+        drawing = _drawing_of(self.app)
+        return drawing.sixels if drawing is not None else None
+
+    def _places(self) -> Iterator[tuple[int, list[Place]]]:
+        """Yield the first line of each row of tiles, and its pictures with the cells that they fill."""
+        across = self.across()
+        for row in range(min(self.down(), -(-len(self._tiles) // across))):
+            pictures = [tile.picture for tile in self._tiles[row * across : (row + 1) * across]]
+            yield (
+                row * (self._shape.height + self._shape.gap),
+                [(picture, *self._cells(picture)) for picture in pictures],
+            )
+
+    async def _encode(self) -> None:
+        """Make the sixels that are lacking, a row of tiles at a time, as long as they are in view."""
+        while (sixels := self._sixels) is not None and self.is_attached and self.screen.is_current:
+            for top, places in self._places():
+                if lacking := [place for place in places if sixels.find(place) is None]:
+                    sixels.keep(await asyncio.to_thread(sixels.make, lacking))
+                    self.refresh(Region(0, top, self.size.width, self._shape.rows))
+                    break
+            else:
+                return
 
     def _drawn(self) -> list[Strip]:
         strips: list[Strip] = []
@@ -222,8 +221,13 @@ class PictureGrid(Widget):
 
     def _tile(self, tile: Tile) -> list[list[Segment]]:
         shape, base = self._shape, self.rich_style
-        if shows_colour(self.app):
-            pixels = half_blocks(tile.picture, base.bgcolor)
+        drawing = _drawing_of(self.app)
+        kitty = drawing.kitty if drawing is not None else None
+        if kitty is not None and (drawn := kitty.rows(tile.picture, *self._cells(tile.picture))):
+            pixels = drawn
+        elif shows_colour(self.app):
+            columns, rows = self._cells(tile.picture)
+            pixels = half_blocks(shrunk(tile.picture, columns, 2 * rows), base.bgcolor)
         else:
             pixels = [[Segment(s.text, base) for s in row] for row in ascii_ramp(tile.picture)]
         lines = []
@@ -235,6 +239,12 @@ class PictureGrid(Widget):
             lines.append(line)
         captions = [*tile.below, *[()] * shape.below][: shape.below]
         return lines + [self._text(caption, shape.width) for caption in captions]
+
+    def _cells(self, picture: Picture) -> tuple[int, int]:
+        """Return the cells that a picture fills of those of its tile, in its own proportions."""
+        shape = self._shape
+        share = min(shape.columns / max(1, picture.width), 2 * shape.rows / max(1, picture.height))
+        return max(1, round(share * picture.width)), max(1, round(share * picture.height / 2))
 
     def _text(self, line: Line, width: int) -> list[Segment]:
         return self._fitted([Segment(text, self._style(name)) for text, name in line if text], width)

@@ -24,6 +24,10 @@ def braille(left: int, right: int) -> str:
     return chr(0x2800 + _LEFT[left] + _RIGHT[right])
 
 
+#: The same by two hexadecimal digits.
+BRAILLE = {(f"{left:x}", f"{right:x}"): braille(left, right) for left in range(16) for right in range(16)}
+
+
 def pattern_mask(pattern: Sequence[int], length: int) -> list[bool]:
     """Return which of so many columns are drawn."""
     period = [index % 2 == 0 for index, count in enumerate(pattern) for _ in range(count)]
@@ -49,7 +53,8 @@ class Trace:
     ) -> None:
         self.series = series
         self.shown = pattern_mask(pattern, width)
-        self._x, self._y, self._height = x, y, height
+        self._x = x
+        self._column, self._row = x.rounded(width - 1), y.rounded(height - 1)
         self._smoothed = smoothed
         self.columns = [0] * width
         # What is drawn: (column, row of its last point), and where the points of the last column begin.
@@ -79,12 +84,14 @@ class Trace:
     def _draw_column(self, xs: list[float], values: list[float], begin: int) -> int:
         column = self._column(xs[begin])
         end = self._first_after(column, xs, begin)
-        here = values[begin:end]
-        low, high = self._row(min(here)), self._row(max(here))
+        first = last = low = high = self._row(values[begin])
+        if end > begin + 1:
+            last = self._row(values[end - 1])
+            low, high = map(self._row, self.series.extremes(begin, end, self._smoothed))
         if self._filled:
-            self._join(*self._filled[-1], column, self._row(here[0]))
+            self._join(*self._filled[-1], column, first)
         self.columns[column] |= _span(low, high)
-        self._filled.append((column, self._row(here[-1])))
+        self._filled.append((column, last))
         self._last_begin = begin
         return end
 
@@ -98,12 +105,6 @@ class Trace:
             begin = before + (after > before) - (after < before)
             self.columns[column + step] |= _span(min(begin, after), max(begin, after))
             before = after
-
-    def _column(self, x: float) -> int:
-        return int(self._x.place(x) * (len(self.columns) - 1) + 0.5)
-
-    def _row(self, y: float) -> int:
-        return int(self._y.place(y) * (self._height - 1) + 0.5)
 
     def _first_after(self, column: int, xs: list[float], begin: int) -> int:
         if column >= len(self.columns) - 1:

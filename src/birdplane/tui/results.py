@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from birdplane.text import plain
 from birdplane.tui import facts
@@ -21,10 +21,18 @@ from birdplane.tui.bar import TopBar
 from birdplane.tui.cells import MUTED, cut
 from birdplane.tui.inquiring import InquiringScreen
 from birdplane.tui.judgements import BESIDE, example_tiles, name_of, prediction_tile, shape_of, share_words
+from birdplane.tui.keybar import KeyBar
 from birdplane.tui.matrix import ConfusionMatrix
-from birdplane.tui.messages import Waiting, key_lines, paragraphs, trouble_sentence, trouble_words
+from birdplane.tui.messages import (
+    Waiting,
+    key_lines,
+    paragraphs,
+    require_pictures,
+    trouble_sentence,
+    trouble_words,
+)
 from birdplane.tui.paths import PathPrompt
-from birdplane.tui.picture import PictureGrid, Shape
+from birdplane.tui.picture import PictureGrid, Shape, detail_of
 
 _SIDE = 16
 _SPLITS = ("validation", "train")
@@ -62,6 +70,7 @@ class ResultsScreen(InquiringScreen):
         #message { height: 1fr; content-align: center middle; padding: 0 2; display: none; }
         &.-roomy #body { layout: horizontal; }
         &.-roomy #left { width: auto; max-width: 60%; max-height: 100%; margin-right: 4; }
+        &.-roomy #cell { width: auto; }
         &.-roomy #right { margin-top: 0; }
         &.-low #title { margin-top: 0; }
         &.-low #body { padding: 0 1; }
@@ -75,16 +84,23 @@ class ResultsScreen(InquiringScreen):
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-usual"), (110, "-roomy")]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Pictures", id="results-open"),
+        Binding("enter", "open", "Pictures", tooltip="those of the cell", id="results-open"),
         Binding("escape", "back", "Back", id="results-back"),
         Binding("right", "move(0, 1)", "Move", key_display="←→↑↓", id="results-move"),
         Binding("left", "move(0, -1)", "Left", show=False),
         Binding("down", "move(1, 0)", "Down", show=False),
         Binding("up", "move(-1, 0)", "Up", show=False),
-        Binding("m", "mistakes", "Mistakes", id="results-mistakes"),
-        Binding("s", "split", "Split", id="results-split"),
-        Binding("p", "predict", "Predict a file", id="results-predict"),
-        Binding("r", "retry", "Anew", id="results-again"),
+        Binding(
+            "right", "page(1)", "Page", key_display="←→", tooltip="more of these pictures", id="results-page"
+        ),
+        Binding("left", "page(-1)", "Page before", show=False),
+        Binding("down", "page(1)", "Page", show=False),
+        Binding("up", "page(-1)", "Page before", show=False),
+        Binding("m", "mistakes", "Mistakes", tooltip="those of which it is surest", id="results-mistakes"),
+        Binding("s", "split", "Split", tooltip="validation or training pictures", id="results-split"),
+        Binding("p", "predict", "Predict", tooltip="a picture of yours", id="results-predict"),
+        Binding("h", "shifts", "Heat map", tooltip="how right it is on moved pictures", id="results-shifts"),
+        Binding("r", "retry", "Look again", tooltip="with the weights it has by now", id="results-again"),
     ]
 
     def __init__(self) -> None:
@@ -93,6 +109,7 @@ class ResultsScreen(InquiringScreen):
         self._scores: dict[str, dict[str, Any]] = {}
         self._names: list[str] = []
         self._step = -1
+        self._scoring = ""
         self._split = self._judged = _SPLITS[0]
         self._gallery = _Gallery()
         self._examples: dict[str, Any] | None = None
@@ -113,7 +130,7 @@ class ResultsScreen(InquiringScreen):
                 yield Static(id="gallery-title", markup=False)
                 yield PictureGrid(Shape(_SIDE, _SIDE // 2, beside=BESIDE, gap=1), id="gallery")
         yield Static(id="message", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     @property
     def _matrix(self) -> ConfusionMatrix:
@@ -166,13 +183,10 @@ class ResultsScreen(InquiringScreen):
             self.fail(HelperTrouble(f"the run cannot be read: {error.strerror or error}", "failed"))
 
     async def _score(self, split: str) -> None:
+        self._scoring = split
         answer = await self._ask("evaluate", splits=[split])
         self._waiting = None
-        if answer.get("missing"):
-            place = answer["missing"]["place"]
-            raise HelperTrouble(
-                f"the run's pictures are not on this machine: expected in {place!r}", "failed"
-            )
+        require_pictures(answer)
         if answer["step"] != self._step:
             self._scores = {}
         self._step, self._names = answer["step"], answer["classes"]
@@ -188,17 +202,19 @@ class ResultsScreen(InquiringScreen):
         cell = list(self._gallery.cell) if self._gallery.cell else None
         offset = self._gallery.offset
         try:
+            side = _SIDE * detail_of(self.app)
             found = await self._ask(
-                "examples", split=self._split, cell=cell, offset=offset, count=count, side=_SIDE
+                "examples", split=self._split, cell=cell, offset=offset, count=count, side=side
             )
+            found["thumbnails"]["side"] = _SIDE
         except HelperTrouble as trouble:
             self.fail(trouble)
             return
         self._examples, self._waiting = found, None
         self._show()
-        self.call_after_refresh(self._refill)
+        self.on_picture_grid_resized()
 
-    def _refill(self) -> None:
+    def on_picture_grid_resized(self) -> None:
         """Ask for more where there is room for more."""
         found = self._examples
         if found is None or not self._grid.size:
@@ -229,7 +245,6 @@ class ResultsScreen(InquiringScreen):
         self.set_class(event.size.height < 20, "-low")
         self.set_class(event.size.height < 30, "-flat")
         self._show()
-        self.call_after_refresh(self._refill)
 
     def _show(self) -> None:
         self._show_message()
@@ -252,6 +267,11 @@ class ResultsScreen(InquiringScreen):
         if self._run is None:
             return _NO_RUN
         if self._trouble is not None:
+            if "has no checkpoint yet" in str(self._trouble) and self._live:
+                words = (
+                    "There is nothing to look at yet: its weights are kept for the first time after an epoch."
+                )
+                return paragraphs(words, key_lines(("r", "look again"), ("2", "watch its training")))
             keys = [("r", "try again"), ("2", "look at its training"), ("5", "open another run")]
             return trouble_words(self._trouble, "", *keys)
         if self._split not in self._scores:
@@ -265,7 +285,7 @@ class ResultsScreen(InquiringScreen):
         if self._scores:
             parts.append(f"best weights up to step {self._step:,}")
         if self._live:
-            parts.append("in training: r looks anew")
+            parts.append("in training: r looks again")
         return facts.fitted(parts, self.line_width)
 
     def _show_scores(self) -> None:
@@ -278,11 +298,13 @@ class ResultsScreen(InquiringScreen):
         mark = (">" if self.ascii_only else "▸") if split == self._split else " "
         name = f"{mark} {split:<10}"
         score = self._scores.get(split)
+        waiting = self._waiting.line() if self._waiting is not None and split == self._scoring else ""
         if score is None:
-            waits = self._waiting.line() if self._waiting is not None else "s scores it"
-            return Content.styled(f"{name}  {waits}", MUTED)
+            return Content.styled(cut(f"{name}  {waiting or 's scores it'}", self.line_width), MUTED)
         accuracy, loss = facts.percent(score["accuracy"]), facts.number(score["loss"])
-        parts = [f"{name}{accuracy:>8} right", f"loss {loss}", f"{score['count']:>6,} pictures"]
+        believed = f"calibration error {facts.percent(score['calibration_error'])}"
+        counted = f"{score['count']:>6,} pictures"
+        parts = [f"{name}{accuracy:>8} right", f"loss {loss}", counted, waiting or believed]
         line = facts.fitted(parts, self.line_width)
         return line.stylize("bold" if split == self._split else MUTED)
 
@@ -300,7 +322,9 @@ class ResultsScreen(InquiringScreen):
             title.update(facts.fitted([Content.styled(said, "bold"), plain(found["file"])], width))
             beside = max(BESIDE, min(48, width - 40))
             self._grid.show([prediction_tile(found, beside, self.ascii_only)], shape_of(found, beside))
-        elif self._examples is not None:
+        elif self._examples is None:
+            title.update("looking for the pictures ...")
+        else:
             title.update(facts.fitted(self._gallery_words(self._examples), width))
             self._grid.show(example_tiles(self._examples, BESIDE, self.ascii_only), shape_of(self._examples))
 
@@ -319,8 +343,12 @@ class ResultsScreen(InquiringScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         ready, gallery = self._message() is None, self.has_class("-gallery")
-        if action in ("split", "mistakes", "predict", "move"):
+        if action in ("split", "mistakes", "predict", "shifts"):
             return ready
+        if action == "move":
+            return ready and not gallery
+        if action == "page":
+            return ready and gallery and self._prediction is None
         if action == "open":
             return ready and not gallery
         if action == "back":
@@ -330,13 +358,15 @@ class ResultsScreen(InquiringScreen):
         return True
 
     def action_move(self, down: int, across: int) -> None:
-        """Move the cursor of the matrix; among pictures, turn the page."""
-        if not self.has_class("-gallery"):
-            self._matrix.move(down, across)
-        elif self._prediction is None and self._examples is not None:
+        """Move the cursor of the matrix."""
+        self._matrix.move(down, across)
+
+    def action_page(self, pages: int) -> None:
+        """Show more of the pictures of the cell, or those before."""
+        if self._prediction is None and self._examples is not None:
             capacity, total = self._grid.capacity, self._examples["total"]
             last = max(0, (total - 1) // capacity * capacity)
-            offset = min(last, max(0, self._gallery.offset + (down + across) * capacity))
+            offset = min(last, max(0, self._gallery.offset + pages * capacity))
             if offset != self._gallery.offset:
                 self._gallery = replace(self._gallery, offset=offset)
                 self.work(self._load_examples, "examples")
@@ -359,6 +389,7 @@ class ResultsScreen(InquiringScreen):
         self._gallery, self._prediction, self._examples = gallery, None, None
         self.add_class("-gallery")
         self._grid.show([])
+        self._show_gallery()
         self._ask_examples()
         self.refresh_keys()
 
@@ -367,6 +398,7 @@ class ResultsScreen(InquiringScreen):
         self.remove_class("-gallery")
         self._gallery, self._prediction, self._examples = _Gallery(), None, None
         self._grid.show([])
+        self._show_gallery()
         self._ask_examples()
         self.refresh_keys()
 
@@ -381,6 +413,12 @@ class ResultsScreen(InquiringScreen):
         self._note = ""
         self._load()
 
+    def action_shifts(self) -> None:
+        """Show how right the model is on pictures that were moved and changed."""
+        from birdplane.tui.shifts import ShiftsScreen
+
+        self.app.push_screen(ShiftsScreen(self._run))
+
     def action_predict(self) -> None:
         """Let the model look at a picture file."""
         self.app.push_screen(PathPrompt("Which picture should the model look at?"), self._predict)
@@ -391,7 +429,9 @@ class ResultsScreen(InquiringScreen):
 
     async def _ask_prediction(self, path: str) -> None:
         try:
-            self._prediction = await self._ask("predict", path=path, side=2 * _SIDE)
+            found = await self._ask("predict", path=path, side=2 * _SIDE * detail_of(self.app))
+            found["thumbnails"]["side"] = 2 * _SIDE
+            self._prediction = found
         except HelperTrouble as trouble:
             self._note = trouble_sentence(trouble, "")
         else:

@@ -4,32 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.coordinate import Coordinate
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 
 from birdplane.errors import BirdplaneError
-from birdplane.runs import Listing, Run, RunSummary
+from birdplane.runs import LIVE, Listing, Run, RunSummary
 from birdplane.text import plain
 from birdplane.tui.bar import TopBar
+from birdplane.tui.cells import cut
 from birdplane.tui.confirm import Confirm
+from birdplane.tui.keybar import KeyBar
 from birdplane.tui.listing import CHANGED, COLUMNS, delete, matching, ordered
+from birdplane.tui.monitor import is_alive
 from birdplane.tui.raster import PATTERNS
 from birdplane.tui.state import Cockpit
 
 _REFRESH_SECONDS = 1.0
 _LONGEST_NAME = 40
+_LEAST_REASON = 12
 _EMPTY = """There are no runs yet.
 
 1   builds a pipeline, and t there trains it
 """
+
+
+class RunTable(DataTable[Text]):
+    """A table of runs, whose keys go from run to run and never sideways: all of its columns are in view."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "screen.open", "Open", tooltip="watch it, or look at how it went", id="open"),
+        Binding("home", "scroll_top", show=False),
+        Binding("end", "scroll_bottom", show=False),
+        Binding("left,right", "pass", show=False),
+    ]
+
+    def action_pass(self) -> None:
+        """Do nothing."""
 
 
 class RunsScreen(Screen[None]):
@@ -45,20 +65,22 @@ class RunsScreen(Screen[None]):
         #runs:focus { background-tint: transparent; }
         #runs > .datatable--header { background: $background; color: $text-muted; text-style: none; }
         #runs > .datatable--cursor { background: $accent 25%; color: $foreground; text-style: bold; }
-        #filter { height: 1; border: none; padding: 0 1; display: none; background: $surface; }
+        #filtering { height: 1; padding: 0 1; display: none; background: $surface; }
+        #filtering Static { width: auto; color: $text-muted; }
+        #filter { width: 1fr; height: 1; border: none; padding: 0 1; background: $surface; }
         #told { height: auto; padding: 0 1; color: $text-accent; }
         #empty { height: 1fr; content-align: center middle; color: $text-muted; display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", id="open", priority=False),
-        Binding("space", "mark", "Mark", id="mark"),
-        Binding("c", "compare", "Compare", id="compare"),
+        Binding("space", "mark", "Mark", tooltip="for comparing or deleting", id="mark"),
+        Binding("c", "compare", "Compare", tooltip="the marked runs", id="compare"),
         Binding("s", "sort", "Sort", tooltip="by the next column", id="sort"),
-        Binding("S", "reverse", "Reverse", id="reverse", show=False),
-        Binding("slash", "filter", "Filter", key_display="/", id="filter"),
-        Binding("x", "delete", "Delete", id="delete"),
-        Binding("escape", "clear", "Clear the filter and the marks", show=False),
+        Binding("S", "reverse", "Reverse", tooltip="the order", id="reverse", show=False),
+        Binding("slash", "filter", "Filter", tooltip="by name or state", key_display="/", id="filter"),
+        Binding("x", "delete", "Delete", tooltip="after a question", id="delete"),
+        Binding("escape", "clear", "Clear", tooltip="the filter and the marks"),
     ]
 
     def __init__(self) -> None:
@@ -69,7 +91,9 @@ class RunsScreen(Screen[None]):
         self._marked: list[str] = []
         self._column, self._falling = CHANGED, True
         self._reading = False
-        self._possible = (False, False)
+        #: The widths of the columns that are in view.
+        self._widths: list[int] = []
+        self._possible = (False, False, False)
         # What was just done is to be read until the next key.
         self._answered = False
 
@@ -81,10 +105,12 @@ class RunsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield TopBar("Runs")
         yield Static(_EMPTY, id="empty", markup=False)
-        yield DataTable(id="runs", cursor_type="row", zebra_stripes=False, cell_padding=1)
+        yield RunTable(id="runs", cursor_type="row", zebra_stripes=False, cell_padding=1)
         yield Static(id="told", markup=False)
-        yield Input(placeholder="part of a name or a state", id="filter", compact=True)
-        yield Footer(show_command_palette=False, compact=True)
+        with Horizontal(id="filtering"):
+            yield Static("filter", markup=False)
+            yield Input(placeholder="part of a name or a state", id="filter", compact=True)
+        yield KeyBar()
 
     @property
     def _table(self) -> DataTable[Text]:
@@ -92,9 +118,6 @@ class RunsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self._listing = Listing(self.cockpit.runs)
-        self._table.add_column(" ", key="mark", width=1)
-        for index, column in enumerate(COLUMNS):
-            self._table.add_column(self._heading(index), key=column.title, width=column.width)
         self.query_one("#told").display = False
         self._table.focus()
         self.set_interval(_REFRESH_SECONDS, self._read)
@@ -113,11 +136,16 @@ class RunsScreen(Screen[None]):
 
     def _read_listing(self) -> None:
         try:
-            runs = self._listing.poll() if self._listing else []
+            runs = [self._as_started(run) for run in self._listing.poll()] if self._listing else []
         finally:
             self._reading = False
         with contextlib.suppress(RuntimeError):  # the program was left in the meantime
             self.app.call_from_thread(self._take, runs)
+
+    def _as_started(self, run: RunSummary) -> RunSummary:
+        """Return a run as prepared while the process that was started for it loads PyTorch."""
+        started = self.cockpit.started.get(run.path) if run.state == "new" else None
+        return replace(run, state="preparing") if started is not None and is_alive(started) else run
 
     def _take(self, runs: list[RunSummary]) -> None:
         self._runs = runs
@@ -131,8 +159,11 @@ class RunsScreen(Screen[None]):
         text = self.query_one("#filter", Input).value
         shown = ordered(matching(self._runs, text), self._column, self._falling)
         now = time.time()
+        widths = self._fitting(shown)
+        is_same = widths == self._widths and [run.name for run in shown] == [run.name for run in self._shown]
+        self._widths = widths
         rows = {run.name: self._cells(run, now) for run in shown}
-        if [run.name for run in shown] == [run.name for run in self._shown]:
+        if is_same:
             for at, cells in enumerate(rows.values()):
                 for column, cell in enumerate(cells):
                     if self._table.get_cell_at(Coordinate(at, column)) != cell:
@@ -140,7 +171,7 @@ class RunsScreen(Screen[None]):
         else:
             self._replace(rows)
         self._shown = shown
-        possible = (bool(self._runs), len(self._marked) > 1)
+        possible = (bool(self._runs), len(self._marked) > 1, self._is_narrowed)
         if possible != self._possible:
             # Not always: the footer is made anew.
             self._possible = possible
@@ -150,23 +181,51 @@ class RunsScreen(Screen[None]):
         """Fill the table anew, with the cursor on the run that it was on, or else where it stood."""
         here = self._here()
         row = self._table.cursor_row
-        self._table.clear()
-        longest = max((cell_len(plain(name)) for name in rows), default=0)
-        self._table.ordered_columns[1].width = max(COLUMNS[0].width, min(_LONGEST_NAME, longest))
+        self._table.clear(columns=True)
+        self._table.add_column(" ", key="mark", width=1)
+        for index, width in enumerate(self._widths):
+            self._table.add_column(self._heading(index), key=COLUMNS[index].title, width=width)
         for name, cells in rows.items():
             self._table.add_row(*cells, key=name)
         if here is not None and here.name in rows:
             row = list(rows).index(here.name)
         self._table.move_cursor(row=max(0, min(row, len(rows) - 1)), animate=False)
 
+    def _fitting(self, shown: list[RunSummary]) -> list[int]:
+        """Return the widths of as many columns as fit, none of them cut off; the last one takes what is left."""
+        longest = max((cell_len(plain(run.name)) for run in shown), default=0)
+        room = self.size.width - 4  # the mark, and a scrollbar
+        widths: list[int] = []
+        for column in COLUMNS:
+            width = min(_LONGEST_NAME, longest) if not widths else 0
+            width = max(width, column.width)
+            if column is COLUMNS[-1]:
+                width = min(width, room - 2) if room - 2 >= _LEAST_REASON else width
+            if widths and width + 2 > room:
+                break
+            widths.append(width)
+            room -= width + 2
+        return widths
+
+    def on_resize(self) -> None:
+        if self._runs:
+            self._show()
+
+    @property
+    def _is_narrowed(self) -> bool:
+        return bool(self._marked) or bool(self.query_one("#filtering").display)
+
     def _cells(self, run: RunSummary, now: float) -> list[Text]:
         mark = "*" if run.name in self._marked else " "
-        words = [column.words(run, now) for column in COLUMNS]
+        columns = COLUMNS[: len(self._widths)]
+        words = [
+            cut(column.words(run, now), width) for column, width in zip(columns, self._widths, strict=True)
+        ]
         return [
             Text(mark, "bold"),
             *(
                 Text(text, justify="left" if column.left else "right", no_wrap=True)
-                for column, text in zip(COLUMNS, words, strict=True)
+                for column, text in zip(columns, words, strict=True)
             ),
         ]
 
@@ -201,6 +260,8 @@ class RunsScreen(Screen[None]):
             return bool(self._runs)
         if action == "compare":
             return len(self._marked) > 1
+        if action == "clear":
+            return self._is_narrowed
         return True
 
     def action_open(self) -> None:
@@ -252,7 +313,7 @@ class RunsScreen(Screen[None]):
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        self._sort_by((self._column + 1) % len(COLUMNS))
+        self._sort_by((self._column + 1) % max(1, len(self._widths)))
 
     def action_reverse(self) -> None:
         """Turn the order round."""
@@ -268,23 +329,22 @@ class RunsScreen(Screen[None]):
 
     def action_filter(self) -> None:
         """Show only the runs whose name or state has what is typed."""
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self.query_one("#filtering").display = True
+        self.query_one("#filter", Input).focus()
+        self._show()
 
     def on_input_changed(self) -> None:
         self._show()
 
     def on_input_submitted(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.display = bool(field.value)
+        self.query_one("#filtering").display = bool(self.query_one("#filter", Input).value)
         self._table.focus()
+        self._show()
 
     def action_clear(self) -> None:
         """Show all runs again, unmarked."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.display = False
+        self.query_one("#filter", Input).value = ""
+        self.query_one("#filtering").display = False
         self._marked.clear()
         self._tell("")
         self._table.focus()
@@ -293,7 +353,7 @@ class RunsScreen(Screen[None]):
     def action_delete(self) -> None:
         """Remove the marked runs, or the one under the cursor, after a question."""
         chosen = self._chosen()
-        live = [run.name for run in chosen if run.state in ("running", "paused")]
+        live = [run.name for run in chosen if run.state in LIVE]
         if live:
             self._tell(f"{', '.join(live)}: still training; stop it first (Enter, s)")
         elif chosen:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from typing_extensions import Doc
 
-from birdplane.errors import UsageError
+from birdplane import documents
 from birdplane.params import Signature
 
 
@@ -30,6 +29,13 @@ class Settings:
         refresh: Annotated[
             float, Ge(0.5), Le(30), Doc("frames a second; left out: 10, and 4 over SSH")
         ] = 10.0,
+        pictures: Annotated[
+            Literal["auto", "half-blocks", "sixel"],
+            Doc(
+                "auto: in full where the extra `pictures` is installed and the terminal says that it can; "
+                "sixel: by sixels, over SSH and inside tmux too, where they can be drawn"
+            ),
+        ] = "auto",
         animations: Annotated[bool, Doc("smooth scrolling and the like; never over SSH")] = True,
         keys: Annotated[
             dict[str, str] | None, Doc('other keys for actions, such as {train = "ctrl+t"}')
@@ -37,6 +43,7 @@ class Settings:
     ) -> None:
         self.theme = theme
         self.refresh = refresh
+        self.pictures = pictures
         self.animations = animations
         self.keys = keys or {}
 
@@ -52,13 +59,7 @@ def settings_file() -> Path:
 def load(path: Path | None = None) -> Settings:
     """Read the settings; defaults where there is no file. Over SSH the refresh rate is 4 unless the file says so."""
     path = path or settings_file()
-    given: dict[str, Any] = {}
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        pass
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from error
+    given: dict[str, Any] = documents.read(path, str(path)) if path.exists() else {}
     if over_ssh():
         given = {"refresh": 4.0, "animations": False, **given}
     return Settings(**Signature(Settings, frozenset(), "settings").validate(given, f"{path}: "))

@@ -10,6 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from birdplane.errors import message_of
 from birdplane.params import Parameter
 from birdplane.pipeline import Problem
 from birdplane.text import plain
@@ -102,13 +103,17 @@ class Side(Vertical):
         self._put("head", wording.head(step, draft.catalog))
         self._put("wrong", Content("\n".join(plain(text) for text in wrong)))
         self._put("remark", Content(plain(failures.get(step.use, remark) if remark == _WAITING else remark)))
-        identity = (step.key, step.use, tuple(sorted(names)))
-        await self.query_one(Form).show(identity, parameters, _given(step, draft), here)
+        await self.query_one(Form).show(owner_of(step), parameters, _given(step, draft), here)
 
     def _put(self, name: str, content: Content) -> None:
         static = self.query_one(f"#{name}", Static)
         static.update(content)
         static.display = bool(content.plain)
+
+
+def owner_of(step: Step) -> tuple[str, str]:
+    """Return what the fields of a step belong to: its key, and what is picked in it."""
+    return step.key, step.use if step.kind else ""
 
 
 def _read(step: Step, draft: Draft) -> tuple[list[Parameter], str, str]:
@@ -118,7 +123,7 @@ def _read(step: Step, draft: Draft) -> tuple[list[Parameter], str, str]:
     try:
         signature = signature_of(step, draft.catalog)
     except Exception as error:  # a plugin's module and signature may raise anything
-        return [], "", " ".join(str(error).split()) or type(error).__name__
+        return [], "", message_of(error)
     if isinstance(signature, Awaited):
         return [], _WAITING, ""
     parameters = list(signature.parameters.values())

@@ -27,6 +27,8 @@ class Cockpit:
         self.settings = settings
         self.draft = draft
         self.run = run
+        #: What was last trained: its run keeps it, so nothing of it is lost with the draft.
+        self._trained: dict[str, object] = {}
         self.helper = Helper()
         #: The processes that were started from here, by the run's folder.
         self.started: dict[Path, int] = {}
@@ -42,7 +44,13 @@ class Cockpit:
         run = Run.create(self.runs, None, Path(self.draft.source).stem or "run", pipeline_toml=text)
         self.start(run)
         self.run = run
+        self._trained = self.draft.document
         return run
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether the draft holds changes that are neither in a file nor in a run of it."""
+        return self.draft.is_changed and self.draft.document != self._trained
 
     def start(self, run: Run) -> None:
         """Train a run, or go on with it, in a process of its own.

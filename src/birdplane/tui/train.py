@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,26 +12,29 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from birdplane.errors import BirdplaneError
 from birdplane.runs import Action, Run, Status
 from birdplane.text import plain
 from birdplane.tui import facts
 from birdplane.tui.bar import TopBar
+from birdplane.tui.cells import cut
 from birdplane.tui.chart import Chart
 from birdplane.tui.charting import CHART_BINDINGS, ChartScreen
+from birdplane.tui.keybar import KeyBar
 from birdplane.tui.monitor import Monitor, is_alive, memory_of
 
-#: Seconds between two looks at the process, and between two changes of the figures: flickering numbers are not read.
-_LOOK_SECONDS = 0.5
+#: Seconds between two looks at the process, and at least between two changes of the figures: what flickers is not
+#: read.
+_LOOK_SECONDS = 0.8
 _FIGURES_SECONDS = 0.5
 _EMPTY = """No run is open.
 
 5   opens one from the list of runs
 1   builds a pipeline, and t there trains it
 
-`birdplane train` in another terminal makes a run that can be watched here as well.
+`birdplane train` in another terminal makes one that can be watched here.
 """
 _ASKED: dict[Action, str] = {
     "pause": "asked to pause: it holds still after this step, p lets it go on",
@@ -60,15 +64,16 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
     TrainScreen {
         #facts { height: auto; padding: 0 1; margin-top: 1; }
         #notes { height: auto; max-height: 40%; padding: 0 1; }
-        #empty { height: 1fr; content-align: center middle; color: $text-muted; display: none; }
+        #empty { height: 1fr; content-align: center middle; padding: 0 2; color: $text-muted; display: none; }
         &.-low #facts { margin: 0; }
         .-empty { display: none; }
         &.-without-run { #facts, #charts, #notes { display: none; } #empty { display: block; } }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "pause", "Pause", tooltip="and go on: it holds after the step", id="pause"),
-        Binding("s", "stop", "Stop", tooltip="and save; Resume goes on exactly there", id="stop"),
+        Binding("p", "pause", "Pause", tooltip="hold still after this step", id="pause"),
+        Binding("p", "go_on", "Go on", tooltip="with the next step, after a pause", id="go-on"),
+        Binding("s", "stop", "Stop", tooltip="save and end; Resume goes on exactly there", id="stop"),
         Binding("r", "resume", "Resume", tooltip="from the last checkpoint", id="resume"),
         Binding("d", "detach", "Detach", tooltip="leave; training goes on", id="detach"),
         *CHART_BINDINGS,
@@ -83,7 +88,8 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
         self._seen = _Seen()
         self._looking = False
         self._said = ""
-        self._figures_due = 0
+        self._figures_due = 0.0
+        self._lines = 0
 
     def compose(self) -> ComposeResult:
         yield TopBar("Train")
@@ -91,12 +97,10 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
         yield Static(id="facts", markup=False)
         yield Container(id="charts")
         yield Static(id="notes", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     def on_mount(self) -> None:
-        frame = 1 / self.cockpit.settings.refresh
-        self._frames_per_figure = max(1, round(_FIGURES_SECONDS / frame))
-        self.set_interval(frame, self._tick)
+        self.draw_frames(self._tick)
         self.set_interval(_LOOK_SECONDS, self._look)
 
     async def on_screen_resume(self) -> None:
@@ -129,25 +133,25 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
         super().on_resize()
         self._show_figures()
 
-    def _tick(self) -> None:
-        """Read what is new, in a slice that does not hold up the keys, and draw it."""
+    def _tick(self) -> bool:
+        """Read what is new, in a slice that does not hold up the keys, and draw it; return whether there was any."""
         monitor = self._monitor
         if monitor is None or not self.is_current:
-            return
+            return False
         try:
             changed = monitor.poll()
         except OSError as error:
             self._say(f"the run cannot be read: {error.strerror or error}")
-            return
+            return False
         if monitor.behind:
             self.call_later(self._tick)
             self._show_figures()
-            return
+            return True
         if changed:
             self.grow(float(monitor.start.epochs) if monitor.start else None)
-        self._figures_due -= 1
-        if self._figures_due <= 0:
+        if time.monotonic() >= self._figures_due:
             self._show_figures()
+        return changed
 
     def _look(self) -> None:
         """Look at the process in a thread: files on a slow disk must not hold up the screen."""
@@ -184,25 +188,32 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
     def _take(self, run: Run, seen: _Seen) -> None:
         if self._monitor is None or self._monitor.run is not run:
             return
-        if seen.state != self._seen.state:
-            self._said = ""
-            self._seen = seen
-            self.refresh_bindings()
+        changed = seen.state != self._seen.state
         self._seen = seen
-        self._show_figures()
+        if changed:
+            self._said = ""
+            self.refresh_bindings()
+            self._show_figures()
+        else:
+            self._figures_due = (
+                0.0  # with the next frame: two changes of the screen cost twice as much as one
+            )
 
     def _show_figures(self) -> None:
         monitor = self._monitor
         if monitor is None:
             return
-        self._figures_due = self._frames_per_figure
-        self._update("#facts", Content("\n").join(self._facts(monitor)))
-        self._update("#notes", Content("\n").join(self._notes(monitor)))
+        self._figures_due = time.monotonic() + _FIGURES_SECONDS
+        lines = self._facts(monitor)
+        # To arrange the screen anew takes longer than to draw it: only where a line comes or goes.
+        self._update("#facts", lines, layout=len(lines) != self._lines)
+        self._lines = len(lines)
+        self._update("#notes", self._notes(monitor), layout=True)
 
-    def _update(self, selector: str, content: Content) -> None:
-        widget = self.query_one(selector, Static)
+    def _update(self, selector: str, lines: list[Content], *, layout: bool) -> None:
+        widget, content = self.query_one(selector, Static), Content("\n").join(lines)
         if widget.content != content:
-            widget.update(content)
+            widget.update(content, layout=layout)
             widget.set_class(not len(content), "-empty")
 
     def _facts(self, monitor: Monitor) -> list[Content]:
@@ -223,36 +234,43 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
         ]
         second = [
             *facts.pace_words(monitor, status),
-            facts.memory_words(self._seen.memory),
+            self._memory_words(monitor),
             facts.best_words(monitor),
             *facts.setting_words(monitor),
         ]
         lines = [facts.fitted(first, width), facts.fitted(second, width)]
         return [line for line in lines if len(line)]
 
+    def _memory_words(self, monitor: Monitor) -> str:
+        if not self._seen.status.live:
+            return ""
+        return facts.memory_words(self._seen.memory or monitor.memory, monitor.gpu_memory)
+
     def _notes(self, monitor: Monitor) -> list[Content]:
-        status = self._seen.status
+        """Return what is worth knowing: the state, the alerts, and below them the log, which may say anything."""
+        status, state = self._seen.status, self._seen.state
         notes = [Content.styled(self._said, "$text-accent")] if self._said else []
+        tail: list[str] = []
         if status.state in ("crashed", "failed", "broken"):
             mend = f"; r goes on from step {monitor.saved.step:,}" if monitor.saved else "; r tries again"
             mend = mend if status.state != "broken" else ""
             notes.append(Content.styled(f"{status.state}: {plain(status.reason)}{mend}", "$text-error"))
             tail = self._seen.log[-4:] if self.size.height >= 20 else []
-            notes += [Content.styled(f"  {plain(line)}", "$text-muted") for line in tail]
-        elif self._seen.state == "new":
+        elif state == "new":
             notes.append(Content("it has not begun: r starts it"))
+        elif state == "paused":
+            notes.append(Content("paused: p goes on, s saves and ends it"))
         elif status.state == "stopped":
             notes.append(Content("stopped and saved: r goes on from there"))
         elif status.reason and status.state != "done":
             notes.append(Content(plain(status.reason)))
-        room = 1 if self.size.height < 20 else 3
-        return [
-            *notes,
-            *(
-                Content.assemble(("! ", "$text-warning bold"), plain(alert.message))
-                for alert in monitor.alerts[-room:]
-            ),
+        room, width = (1 if self.size.height < 20 else 3), max(20, self.size.width - 2)
+        alerts = [
+            Content.assemble(("! ", "$text-warning bold"), plain(alert.message))
+            for alert in monitor.alerts[-room:]
         ]
+        lines = [Content.styled(f"  {cut(line, width - 2)}", "$text-muted") for line in tail]
+        return [*notes, *alerts, *lines]
 
     def _say(self, sentence: str) -> None:
         self._said = plain(sentence)
@@ -261,19 +279,25 @@ class TrainScreen(ChartScreen, inherit_bindings=False):
     # What the keys do.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("pause", "stop", "resume"):
+        if action in ("pause", "go_on", "stop", "resume"):
             live, state = self._seen.status.live, self._seen.state
+            if action in ("pause", "go_on") and (state == "paused") != (action == "go_on"):
+                return False
             fits = (
                 live if action != "resume" else not live and state in ("new", "stopped", "failed", "crashed")
             )
             return self._monitor is not None and fits
-        if action in ("log", "smooth", "view", "results", "move", "unpoint"):
+        if action in ("detach", "log", "smooth", "view", "results", "move", "unpoint"):
             return self._monitor is not None
         return True
 
     def action_pause(self) -> None:
-        """Hold still after this step, or go on."""
-        self._ask("resume" if self._seen.status.state == "paused" else "pause")
+        """Hold still after this step."""
+        self._ask("pause")
+
+    def action_go_on(self) -> None:
+        """Train on after a pause."""
+        self._ask("resume")
 
     def action_stop(self) -> None:
         """Save a checkpoint and end the process."""

@@ -78,7 +78,7 @@ def toml_value(text: str, otherwise: Any) -> Any:
     """Return the value of a text as TOML has it, and `otherwise` where it is not TOML."""
     try:
         found = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return otherwise
     return found["value"] if len(found) == 1 and _is_plain(found["value"]) else otherwise
 
@@ -143,6 +143,8 @@ def hint(parameter: Parameter) -> str:
     kind = (
         "" if kind_of(parameter) in ("choice", "switch") else parameter.type_name.removesuffix(" or nothing")
     )
+    if kind_of(parameter) == "list":
+        kind += ", with commas between"
     allowed = " ".join(part for part in (kind if kind != "anything" else "", bounds) if part)
     if parameter.required:
         default = "required"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from textual.content import Content
 
+from birdplane.availability import Missing
 from birdplane.components import Component, Loss, Model, Transform
 from birdplane.errors import BirdplaneError
 from birdplane.pipeline import Pipeline, training_signature
@@ -112,16 +114,18 @@ def _contract(component: Component) -> list[str]:
 # --- below the chain --------------------------------------------------------------------------------------
 
 
-def verdict(known: Knowledge, mend: str) -> Content:
-    """Return one sentence on how it stands with the draft."""
+def verdict(known: Knowledge, mend: str, width: int = 0) -> Content:
+    """Return one sentence on how it stands with the draft; the mend in a line of its own, if `width` asks for it."""
     problem = known.first
     if problem is not None and not is_missing(problem):
         more = len([p for p in known.all if not is_missing(p)]) - 1
         count = f"  (and {more} more)" if more else ""
         said = Content.styled(f"✗ {plain(plainly(problem))}{count}", "$text-error")
-        return said + (
-            Content.assemble("   ", (" f ", "bold reverse"), f" {plain(mend)}") if mend else Content("")
-        )
+        if not mend:
+            return said
+        key = Content.assemble((" f ", "bold reverse"), f" {plain(mend)}")
+        gap = "   " if said.cell_length + 3 + key.cell_length <= width or said.cell_length > width else "\n"
+        return Content.assemble(said, gap, key)
     if problem is not None:
         return Content.styled(f"○ {still_to_choose(known)}", "$text-warning")
     if known.trouble:
@@ -130,8 +134,20 @@ def verdict(known: Knowledge, mend: str) -> Content:
     if not known.fresh:
         return Content.styled("… looking whether it fits", "$foreground 60%")
     if known.missing is not None:
-        return Content.styled(f"○ {plain(str(known.missing))}", "$text-warning")
+        return _lacking(known.missing)
     return Content.assemble(("✓ ", "$text-success"), "it fits", ("   t trains it", "$foreground 60%"))
+
+
+def _lacking(missing: Missing) -> Content:
+    """Return what training will download, and where to: the rest of a long path is on the Data screen."""
+    if not missing.size:
+        return Content.styled(f"○ {plain(str(missing))}", "$text-warning")
+    parts = Path(plain(str(missing.place))).parts
+    place = Path(*(part if len(part) <= 24 else f"{part[:8]}…" for part in parts))
+    home = Path.home()
+    shown = f"~/{place.relative_to(home)}" if place.is_relative_to(home) else str(place)
+    said = f"○ sound so far; training downloads {size(missing.size)} to {shown}"
+    return Content.assemble((said, "$text-warning"), ("   3, then g gets them now", "$foreground 60%"))
 
 
 def still_to_choose(known: Knowledge) -> str:
@@ -163,8 +179,10 @@ def notes(known: Knowledge) -> list[str]:
     return [plain(note) for note in (known.rehearsal or {}).get("notes", [])] if known.fresh else []
 
 
-def batch_words(batch: dict[str, Any] | None) -> str:
+def batch_words(batch: dict[str, Any] | None, running: bool = False) -> str:
     """Return the figures of one batch."""
+    if running:
+        return "one batch is run ..."
     if batch is None:
         return ""
     seconds = batch["milliseconds"]

@@ -339,6 +339,7 @@ def test_parameters_are_readable_without_numpy() -> None:
     assert set(inspect.signature(Cifar10).parameters) == {"split", "classes", "source", "sha256"}
 
 
+@pytest.mark.alone
 def test_the_real_airplanes_and_birds_start_quickly(cifar2_archive: tuple[Path, str]) -> None:
     path, sha256 = cifar2_archive
     train = Cifar2(split="train", source=str(path), sha256=sha256)

@@ -64,6 +64,19 @@ def test_to_tensor_is_bit_equal_to_torchvisions_on_pil_pictures() -> None:
     assert torch.equal(made, torch.stack([TorchvisionToTensor()(image) for image in each]))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_to_tensor_puts_the_channel_of_a_pil_picture_first_as_torchvision_does(mode: str) -> None:
+    picture = as_pil(pictures(1)[0]).convert(mode)
+    made = ToTensor()(picture)
+    assert torch.equal(made, TorchvisionToTensor()(picture))
+    assert made.is_contiguous()
+
+
+def test_to_tensor_refuses_a_pil_picture_of_other_numbers() -> None:
+    with pytest.raises(UsageError, match="makes floats of uint8"):
+        ToTensor()(Image.new("F", (4, 4)))
+
+
 def test_to_tensor_is_within_one_rounding_of_torchvisions_to_dtype() -> None:
     images = pictures()
     scaled = v2.functional.to_dtype(images, torch.float32, scale=True)
