@@ -26,8 +26,9 @@ from birdplane.cli import main
 sys.argv = ["birdplane", *sys.argv[2:]]
 main()
 """
+LONG_CALL = "torch.linalg.eigvals(torch.rand(3000, 3000))"
 #: A model whose second step is one call of torch's that takes minutes.
-SLUGGISH = """
+SLUGGISH = f"""
 import torch
 from pathlib import Path
 from torch import nn
@@ -40,9 +41,23 @@ class Sluggish(nn.Module):
         self.calls += self.training
         if self.calls == 6:
             Path(sys.argv[-1] + "/busy").touch()
-            torch.linalg.eigvals(torch.rand(3000, 3000))
+            {LONG_CALL}
         return self.linear(images.flatten(1))
 catalog()["model"].register("sluggish", Sluggish)
+"""
+#: A call that no signal interrupts, of a mutex that somebody else holds until a file is there, and then a second one.
+ONE_CALL = """
+def one_call(folder):
+    import ctypes, threading, time
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+    libc.pthread_mutex_lock(mutex)
+    def release():
+        while not (folder / "return").exists():
+            time.sleep(0.001)
+        libc.pthread_mutex_unlock(mutex)
+    threading.Thread(target=release, daemon=True).start()
+    libc.pthread_mutex_lock(mutex)
+    time.sleep(1000)
 """
 
 
@@ -92,9 +107,7 @@ def test_the_second_signal_says_how_the_run_goes_on_where_there_is_time_to(
 ) -> None:
     runs.mkdir()
     settings = ("--set", "model={use='sluggish'}", "--set", "training.checkpoint_steps=2")
-    waiting = SLUGGISH.replace(
-        "torch.linalg.eigvals(torch.rand(3000, 3000))", "__import__('time').sleep(1000)"
-    )
+    waiting = SLUGGISH.replace(LONG_CALL, "__import__('time').sleep(1000)")
     script = "import sys\n" + waiting + COMMAND
     process = forge.start("-c", script, "train", tiny_file, "--run", "r", *settings, "--runs", runs)
     until((runs / "busy").exists)
@@ -103,6 +116,23 @@ def test_the_second_signal_says_how_the_run_goes_on_where_there_is_time_to(
     began = time.monotonic()
     left = process.kill(signal.SIGINT)
     assert time.monotonic() - began < 1.0
+    assert left.code == 130
+    assert left.out.splitlines()[-1] == f"left at once; go on with: birdplane resume r --runs {runs}"
+
+
+def test_two_signals_within_one_call_which_python_takes_for_one_are_still_two(
+    forge: Any, tiny_file: Path, runs: Path
+) -> None:
+    runs.mkdir()
+    settings = ("--set", "model={use='sluggish'}", "--set", "training.checkpoint_steps=2")
+    script = "import sys\n" + SLUGGISH.replace(LONG_CALL, "one_call(Path(sys.argv[-1]))") + ONE_CALL + COMMAND
+    process = forge.start("-c", script, "train", tiny_file, "--run", "r", *settings, "--runs", runs)
+    until((runs / "busy").exists)
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGINT)
+        until(lambda: not pending(process.pid))
+    (runs / "return").touch()
+    left = process.wait()
     assert left.code == 130
     assert left.out.splitlines()[-1] == f"left at once; go on with: birdplane resume r --runs {runs}"
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 from birdplane.processes import handling
 
-#: How long a second signal is left to Python itself, which answers between two of its own instructions.
+#: How long a second signal is left to Python itself, which answers between two of its own instructions, and how often
+#: it is reminded meanwhile: two that came between the same two instructions it takes for one.
 _PATIENCE_SECONDS = 0.5
+_REMINDER_SECONDS = 0.05
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 #: The end of the pipe that the system's numbers of signals go into, or -1.
@@ -68,8 +71,11 @@ def _count(reader: int, over: threading.Event) -> None:
         for number in os.read(reader, 64):
             received += number in _ENDING
             if received == 2:
-                if over.wait(_PATIENCE_SECONDS):
-                    return
+                deadline = time.monotonic() + _PATIENCE_SECONDS
+                while time.monotonic() < deadline:
+                    if over.wait(_REMINDER_SECONDS):
+                        return
+                    signal.pthread_kill(threading.main_thread().ident, number)
                 os._exit(128 + number)
 
 

@@ -114,6 +114,7 @@ class Signals:
         self._requests: Requests | None = None
         self.received: int | None = None
         self.begun = False
+        self._leaving = False
 
     def poll(self) -> list[Literal["pause", "resume", "stop"]]:
         if self.received is not None:
@@ -124,7 +125,10 @@ class Signals:
         return self._requests.poll() if self._requests is not None else []
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._leaving:
+            return  # a third must not cut short what is said after the second
         if self.received is not None and self._alone:
+            self._leaving = True
             raise LeaveAtOnce(128 + number)
         self.received = number
         if self._alone and not self.begun:
