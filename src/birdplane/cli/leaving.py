@@ -71,12 +71,20 @@ def _count(reader: int, over: threading.Event) -> None:
         for number in os.read(reader, 64):
             received += number in _ENDING
             if received == 2:
-                deadline = time.monotonic() + _PATIENCE_SECONDS
-                while time.monotonic() < deadline:
-                    if over.wait(_REMINDER_SECONDS):
-                        return
-                    signal.pthread_kill(threading.main_thread().ident, number)
-                os._exit(128 + number)
+                _end(number, over)
+                return
+
+
+def _end(number: int, over: threading.Event) -> None:
+    """End the process, unless it is `over` in time by what Python does at the signal."""
+    main = threading.main_thread().ident
+    assert main is not None, "what runs has been started"
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if over.wait(_REMINDER_SECONDS):
+            return
+        signal.pthread_kill(main, number)
+    os._exit(128 + number)
 
 
 def _deaf() -> None:
