@@ -150,6 +150,7 @@ def test_malformed_toml_is_told_in_one_line_with_its_place(text: str) -> None:
         ("model.activation=relu", ("model", "activation"), "relu"),
         ('model.activation="relu"', ("model", "activation"), "relu"),
         ("optimizer.lr=1e-3", ("optimizer", "lr"), 0.001),
+        ("optimizer.lr=.004", ("optimizer", "lr"), 0.004),
         ("dataset.seed = 4", ("dataset", "seed"), 4),
         ("model.activation=a=b", ("model", "activation"), "a=b"),
         ("schedule.use=cosine", ("schedule", "use"), "cosine"),

@@ -16,6 +16,9 @@ from birdplane.text import brief_name, size
 _MOST_BYTES = 16 << 20
 #: How deep values may be nested. A pipeline needs four levels; at some hundreds Python itself gives up.
 _DEEPEST = 32
+#: A number without the digits before or behind its point, as people type it and TOML does not take it.
+_SHORT_NUMBER = re.compile(r"[+-]?(\.\d+|\d+\.)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_ITSELF: Any = object()
 
 
 def read(path: Path, source: str) -> dict[str, Any]:
@@ -64,13 +67,20 @@ def parse(text: str, source: str) -> dict[str, Any]:
     return document
 
 
-def value_of(text: str) -> Any:
-    """Return what a text says as TOML, and the text where it is not TOML, or is what `parse` refuses."""
+def value_of(text: str, otherwise: Any = _ITSELF) -> Any:
+    """Return what a text that a person typed says as TOML, and `.5` and `5.` as numbers, which TOML does not take.
+
+    Where it says nothing, or what `parse` refuses, that is `otherwise`, or the text itself.
+    """
+    if _SHORT_NUMBER.fullmatch(text):
+        return float(text)
     try:
         found = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
-        return text
-    return text if len(found) > 1 or unfit(found) else found["value"]
+        found = {}
+    if len(found) == 1 and not unfit(found):
+        return found["value"]
+    return text if otherwise is _ITSELF else otherwise
 
 
 def unfit(document: Mapping[str, Any]) -> str:

@@ -14,11 +14,12 @@ from textual.pilot import Pilot
 from typing_extensions import Doc
 
 from birdplane.answers.describing import field
+from birdplane.documents import value_of
 from birdplane.params import Signature
 from birdplane.tui.fields import Edited, Line, Options
 from birdplane.tui.form import Form
 from birdplane.tui.signatures import described
-from birdplane.tui.values import ABSENT, hint, kind_of, parse, shown, toml_text, toml_value
+from birdplane.tui.values import ABSENT, hint, kind_of, parse, shown, toml_text
 
 
 def _target(
@@ -66,7 +67,10 @@ def test_a_parameter_gets_the_field_of_its_kind(name: str) -> None:
         ("count", "many", "many"),
         ("count", "2026-11-22", "2026-11-22"),
         ("rate", "1e-3", 0.001),
-        ("rate", "0.", "0."),
+        ("rate", ".004", 0.004),
+        ("rate", "0.", 0.0),
+        ("rate", "-.5E+1", -5.0),
+        ("rate", ".", "."),
         ("widths", "512, 128", [512, 128]),
         ("widths", "512 128", [512, 128]),
         ("widths", "[512]", [512]),
@@ -110,7 +114,7 @@ def test_what_is_shown_means_the_same_when_it_is_typed(name: str, value: Any) ->
 
 @pytest.mark.parametrize("value", [True, 3, 0.25, 'a "b"\n\x7f', [1, [2]], {"a b": 1, "c": ["d"]}])
 def test_a_value_in_toml_is_the_value(value: Any) -> None:
-    assert toml_value(toml_text(value), None) == value
+    assert value_of(toml_text(value), None) == value
 
 
 def test_bounds_and_defaults_are_in_view() -> None:

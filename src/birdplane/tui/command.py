@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from birdplane.documents import value_of
 from birdplane.tui.steps import LABELS, Document, transforms
-from birdplane.tui.values import toml_text, toml_value
+from birdplane.tui.values import toml_text
 
 _MISSING: Any = object()
 #: What a section that is left out is the same as, as an override.
@@ -107,6 +108,6 @@ def _short(entry: Any) -> Any:
 
 def _value(value: Any) -> str:
     """Return a value as an override has it: text needs no quotes where it cannot be read as anything else."""
-    if isinstance(value, str) and value == value.strip() and value and toml_value(value, value) == value:
+    if isinstance(value, str) and value == value.strip() and value and value_of(value) == value:
         return value
     return toml_text(value)

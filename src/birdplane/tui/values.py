@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tomllib
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from birdplane.documents import value_of
 from birdplane.params import Parameter
 
 #: What a field that is left empty stands for: the parameter is not given, and its default holds.
@@ -60,36 +60,18 @@ def parse(text: str, parameter: Parameter) -> Any:
         case "list":
             return _parse_list(stripped, _holds_text(parameter))
         case _:
-            return toml_value(stripped, text)
+            return value_of(stripped, text)
 
 
 def _parse_list(text: str, texts: bool) -> Any:
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    whole = toml_value(f"[{inner}]", None)
+    whole = value_of(f"[{inner}]", None)
     if whole is not None:
         return whole
     if texts:
         return [part.strip().strip("\"'") for part in inner.split(",") if part.strip()]
-    spaced = toml_value(f"[{','.join(inner.replace(',', ' ').split())}]", None)
+    spaced = value_of(f"[{','.join(inner.replace(',', ' ').split())}]", None)
     return text if spaced is None else spaced
-
-
-def toml_value(text: str, otherwise: Any) -> Any:
-    """Return the value of a text as TOML has it, and `otherwise` where it is not TOML."""
-    try:
-        found = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return otherwise
-    return found["value"] if len(found) == 1 and _is_plain(found["value"]) else otherwise
-
-
-def _is_plain(value: Any) -> bool:
-    """Tell whether a value is none of TOML's dates, which no parameter takes and no JSON has."""
-    if isinstance(value, Mapping):
-        return all(_is_plain(inner) for inner in value.values())
-    if isinstance(value, list):
-        return all(_is_plain(inner) for inner in value)
-    return isinstance(value, bool | int | float | str)
 
 
 def shown(value: Any) -> str:
