@@ -413,8 +413,7 @@ def test_a_pause_is_not_counted_as_training_time(tiny: Tiny, every_step: None) -
     began = time.monotonic()
     events = list(train(tiny("training.epochs=1"), None, PauseOfASecond()))
     (epoch,) = of_kind(Epoch, events)
-    assert time.monotonic() - began > 1.0
-    assert epoch.train_seconds < 0.9
+    assert time.monotonic() - began - epoch.train_seconds > 1.0
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(tiny: Tiny, tmp_path: Path) -> None:
