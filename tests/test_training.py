@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from birdplane import BirdplaneError, Pipeline, UsageError
+from birdplane import BirdplaneError, Pipeline, UsageError, checkpoint
 from birdplane.assembly import Assembly, build_splits
 from birdplane.data import permutation
 from birdplane.events import Alert, Checkpoint, End, Epoch, Event, Heartbeat, Progress, Start
@@ -414,6 +414,27 @@ def test_a_pause_is_not_counted_as_training_time(tiny: Tiny, every_step: None) -
     events = list(train(tiny("training.epochs=1"), None, PauseOfASecond()))
     (epoch,) = of_kind(Epoch, events)
     assert time.monotonic() - began - epoch.train_seconds > 1.0
+
+
+def test_a_folder_that_goes_away_in_the_midst_of_a_save_is_told_as_at_any_other_moment(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.create(tmp_path / "runs", "r", pipeline_toml=tiny().to_toml())
+    save = checkpoint.save
+
+    def moved_meanwhile(*where: Any, **what: Any) -> Path:
+        run.path.rename(tmp_path / "elsewhere")
+        return save(*where, **what)
+
+    monkeypatch.setattr(checkpoint, "save", moved_meanwhile)
+    with pytest.raises(BirdplaneError, match=r"'.*/runs/r' is gone: it was deleted or moved"):
+        list(train(tiny(), run))
+    assert not run.path.exists()
+    status = Run(tmp_path / "elsewhere").status()
+    assert (status.state, status.reason.split(":")[0]) == (
+        "failed",
+        f"the run's folder {str(run.path)!r} is gone",
+    )
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(tiny: Tiny, tmp_path: Path) -> None:

@@ -71,14 +71,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where they are missing, and flush the folders that hold them.
+def make_folder(folder: Path, *, parents: bool = True) -> None:
+    """Make a folder, and with `parents` those above it, where they are missing; flush the folders that hold them.
 
     Raises:
         OSError: it could not be made.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=parents, exist_ok=True)
     for path in missing:
         # Whoever may write into a folder may not be allowed to list it, and so not to flush it either.
         with contextlib.suppress(PermissionError):

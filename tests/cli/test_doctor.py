@@ -67,11 +67,11 @@ def test_what_the_metadata_says_of_the_pair_is_told_too(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: torchvision\nVersion: 0.26.0\n"
-        "Requires-Dist: numpy\nRequires-Dist: torch==2.11.0\n"
+        "Requires-Dist: numpy\nRequires-Dist: torch==1.2.3\n"
     )
     (trouble,) = json.loads(_doctor(tmp_path, "--json").stdout)["trouble"]
     assert "torchvision 0.26.0 does not fit torch" in trouble["what"]
-    assert "it was built for torch 2.11.0" in trouble["what"]
+    assert "it was built for torch 1.2.3" in trouble["what"]
 
 
 def test_it_runs_where_torch_cannot_be_imported(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_whichever_call_of_a_save_fails_the_checkpoint_before_it_loads(
 ) -> None:
     struck = 0
     for nth in range(1, 100):
-        folder = tmp_path / str(nth) / "checkpoints"
+        folder = tmp_path / f"{nth}-checkpoints"
         for before in (1, 2):
             save(folder, before, float(before))
         left = forge.run("-c", SAVE, folder, step, fault=fault(str(folder), nth, code))
@@ -93,7 +93,7 @@ def test_a_disk_that_fails_from_some_call_on_leaves_the_checkpoint_before(
     forge: Any, fault: Fault, tmp_path: Path, code: int
 ) -> None:
     for nth in (2, 4, 7, 10, 13):
-        folder = tmp_path / str(nth) / "checkpoints"
+        folder = tmp_path / f"{nth}-checkpoints"
         save(folder, 1, 1.0)
         left = forge.run("-c", SAVE, folder, 3, fault=fault(str(folder), -nth, code))
         assert left.code == 1, left.out

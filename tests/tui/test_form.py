@@ -236,6 +236,20 @@ def test_what_is_typed_is_not_overwritten_by_a_value_from_before_it() -> None:
     assert _told({"count": 5}, scenario) == told
 
 
+def test_a_number_in_the_midst_of_being_typed_stays_beside_the_same_number_in_other_letters() -> None:
+    async def scenario(pilot: Pilot[Any]) -> None:
+        form = pilot.app.query_one(Form)
+        pilot.app.takes = True
+        await pilot.press("down")
+        for key, typed in (("0", "0"), ("full_stop", "0."), ("0", "0.0"), ("5", "0.05")):
+            await pilot.press(key)
+            given = {"rate": 0 if float(typed) == 0 else 0.05}
+            await form.show("odd", list(SIGNATURE.parameters.values()), given, {})
+            assert form.fields[1].value == typed
+
+    assert _told({}, scenario) == [("rate", 0), ("rate", 0.0), ("rate", 0.0), ("rate", 0.05)]
+
+
 def test_what_was_taken_is_overwritten_by_a_value_from_elsewhere() -> None:
     async def scenario(pilot: Pilot[Any]) -> None:
         form = pilot.app.query_one(Form)

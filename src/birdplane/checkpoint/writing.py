@@ -20,9 +20,10 @@ from birdplane.checkpoint.values import encode
 def save(folder: Path, step: int, *, tensors: Mapping[str, Mapping[str, Tensor]], state: Any) -> Path:
     """Write the checkpoint of `step` into `folder` and return its path, `folder/00001570` for step 1570.
 
-    When it returns, everything is on the disk. One of the same step is replaced. What an interrupted save
-    left behind is removed first. One process at a time may save into a folder (see `runs.Run.lock`), and
-    what was told of the steps before must be on the disk already (see `runs.Run.sync`).
+    When it returns, everything is on the disk. One of the same step is replaced. What an interrupted save left behind
+    is removed first. The folder is made where it is missing, those above it are not. One process at a time may save
+    into a folder (see `runs.Run.lock`), and what was told of the steps before must be on the disk already (see
+    `runs.Run.sync`).
 
     Args:
         tensors: by group and name, on any device and in any layout; they may share memory.
@@ -41,7 +42,7 @@ def save(folder: Path, step: int, *, tensors: Mapping[str, Mapping[str, Tensor]]
     files[MANIFEST] = manifest_of(step, files)
     final, beside = folder / f"{step:08d}", folder / f".{step:08d}.new"
     try:
-        durable.make_folder(folder)
+        durable.make_folder(folder, parents=False)  # a run that was moved meanwhile must not come back
         _tidy(folder)
         _write(beside, files)
         _move_into_place(beside, final)

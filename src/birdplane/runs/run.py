@@ -189,10 +189,14 @@ class Run:
             BirdplaneError: it was deleted, or moved elsewhere, and with it went what is written from now on.
         """
         if not self.in_place():
-            raise BirdplaneError(
-                f"the run's folder {str(self.path)!r} is gone: it was deleted or moved while it was trained; if "
-                "it was moved, `birdplane resume` and its new place goes on from the last checkpoint"
-            )
+            raise self.gone()
+
+    def gone(self) -> BirdplaneError:
+        """Return the one line for a folder that is not `in_place` any more."""
+        return BirdplaneError(
+            f"the run's folder {str(self.path)!r} is gone: it was deleted or moved while it was trained; if "
+            "it was moved, `birdplane resume` and its new place goes on from the last checkpoint"
+        )
 
     def in_place(self) -> bool:
         """Tell whether the folder that was made or locked is still where it was."""

@@ -152,6 +152,9 @@ class Trainer:
 
     def _in_words(self, error: Exception) -> BirdplaneError:
         """Say what a component's code, the system or the device raised, and what to do about it."""
+        from_the_system = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+        if from_the_system and self.run is not None and not self.run.in_place():
+            return self.run.gone()
         if failures.ran_out_of_memory(error):
             return BirdplaneError(self._out_of_memory(error))
         if isinstance(error, failures.LostWorker) or isinstance(error.__cause__, OSError):

@@ -105,7 +105,8 @@ class Line(Input, Editor):
 
 
 def _same(left: Any, right: Any) -> bool:
-    return type(left) is type(right) and bool(left == right)
+    """Tell whether two values mean the same: 0 and 0.0 do, 1 and yes do not."""
+    return isinstance(left, bool) is isinstance(right, bool) and bool(left == right)
 
 
 class Options(Widget, Editor, can_focus=True):
