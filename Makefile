@@ -1,10 +1,11 @@
 # `make demo` and `make test` are all a fresh machine needs; both leave an up-to-date .venv alone.
 PYTHON ?= python3
 VENV := .venv
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-long test-examples test-reliability test-plugins lint types pages docs docs-assets benchmarks clean
+.PHONY: demo test pytest test-long test-examples test-oldest test-reliability test-plugins lint types pages docs docs-assets benchmarks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -15,7 +16,9 @@ SPREAD := -n auto --maxprocesses 4 --dist worksteal
 # What make does side by side says what it has to say in one piece, where this make can do that.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-test: $(VENV)/.installed-dev lint types pages
+test: lint types pages pytest
+
+pytest: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest $(SPREAD) -m "not long and not alone"
 	@$(BIN)/python -m pytest -m "not long and alone"
 
@@ -27,6 +30,10 @@ test-long: $(VENV)/.installed-dev
 # The examples of the pages but the README, the benchmark scripts that take a minute, and the pages with their outputs.
 test-examples: $(VENV)/.installed-dev docs
 	@$(BIN)/python -m pytest $(SPREAD) -m "long and not alone" tests/test_docs.py tests/test_benchmarks.py
+
+# The tests of `make test` on the oldest torch that is supported, in an environment of its own.
+test-oldest:
+	@$(MAKE) --no-print-directory pytest VENV=build/oldest CONSTRAINTS=tests/oldest.txt
 
 # What docs/reliability.md promises, with all the counts that it tells.
 test-reliability: $(VENV)/.installed-dev
@@ -67,7 +74,7 @@ docs-assets: $(VENV)/.installed-dev
 
 # SOURCE and SHA256 name a CIFAR-10 archive; without them drawn pictures of the same count and size are taken.
 benchmarks: $(VENV)/.installed-dev
-	@$(PIP) install --constraint constraints.txt --editable '.[benchmarks]'
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[benchmarks]'
 	@for script in startup checkpoints display gpu processes cockpit; do $(BIN)/python benchmarks/$$script.py --write; done
 	@for script in epoch time_to_accuracy; do \
 		$(BIN)/python benchmarks/$$script.py --write $(if $(SOURCE),--source $(SOURCE) --sha256 $(SHA256)); done
@@ -76,14 +83,14 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "birdplane needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "installing birdplane and PyTorch into $(VENV): some minutes the first time"
-	@$(PIP) install --constraint constraints.txt --editable .
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "installing birdplane with its development tools into $(VENV)"
-	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $(VENV)/.installed $@
 
 clean:
