@@ -292,6 +292,29 @@ def test_1000_resizes_in_10_seconds_leave_the_screen_intact(written_run: Callabl
         _read_until(read, b"\x1b[?1049l")
 
 
+def test_of_two_resizes_the_later_one_holds_also_where_it_comes_while_the_other_is_told(
+    written_run: Callable[..., Run],
+) -> None:
+    run = written_run(ended="done")
+    program = (
+        "import fcntl, shutil, struct, termios\n"
+        "real = shutil.get_terminal_size\n"
+        "def size(*arguments):\n"
+        "    found = real(*arguments)\n"
+        "    if found == (50, 10): fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))\n"
+        "    return found\n"
+        "shutil.get_terminal_size = size\n"
+        "from birdplane.cli import main; main()"
+    )
+    with _in_a_pty([sys.executable, "-c", program, "tui", str(run.path)]) as (descriptor, read):
+        _read_until(read, b"accuracy")
+        _size(descriptor, 50, 10)
+        os.write(descriptor, b"?")
+        _read_until(read, b"the five screens")
+        os.write(descriptor, b"qq")
+        _read_until(read, b"\x1b[?1049l")
+
+
 @pytest.mark.long
 def test_a_terminal_that_vanishes_takes_the_cockpit_with_it(
     terminal: Callable[..., Terminal], written_run: Callable[..., Run]

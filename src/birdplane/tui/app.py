@@ -119,6 +119,7 @@ class BirdplaneApp(OrderedKeys):
 
     def on_mount(self) -> None:
         self._leave_on_signals()
+        self._take_resizes_in_turn()
         self.call_after_refresh(self._open)
 
     def _open(self) -> None:
@@ -148,6 +149,17 @@ class BirdplaneApp(OrderedKeys):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 if number is not None:
                     asyncio.get_running_loop().add_signal_handler(number, partial(self._end, code))
+
+    def _take_resizes_in_turn(self) -> None:
+        """Let the event loop call what Textual calls at a resize.
+
+        A handler of the system's may be interrupted by itself: of two sizes the older one is told last then, and
+        holds.
+        """
+        number = getattr(signal, "SIGWINCH", None)
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            if number is not None and callable(handle := signal.getsignal(number)):
+                asyncio.get_running_loop().add_signal_handler(number, partial(handle, number, None))
 
     def _end(self, code: int) -> None:
         self.exit(return_code=code)
